@@ -1,0 +1,433 @@
+// Builds the package: src/ becomes pkg/ (cargo, wasm-bindgen, wasm-opt), js/ becomes dist/ (esbuild, tsc).
+//
+//   node js/build.mjs               builds what changed, checks the result, prints its sizes
+//   node js/build.mjs --check-size  measures what lies there and fails when a promise about size is broken
+//
+// The steps know their inputs by content: a second build without changes takes about a second.
+import { createRequire } from "node:module";
+import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { brotliCompressSync, gzipSync } from "node:zlib";
+import { ask, filesIn, root, run, StepError, since, stamped, writeWhole } from "./steps.mjs";
+
+/** What the README promises about size, in bytes. */
+export const LIMITS = { coreRaw: 70_000, indexGzip: 45_000 };
+
+/**
+ * The entries of the package, read from the exports of package.json: the one table of them.
+ * Each is built from `js/<name>.ts`; `commonjs` says that a `.cjs` stands beside the `.js`.
+ */
+export async function entries() {
+  const { exports } = JSON.parse(await readFile(at("package.json"), "utf8"));
+  const table = new Map();
+  for (const target of targets(exports)) {
+    const [, name, extension] = /^\.\/dist\/(.+?)\.(js|cjs)$/.exec(target) ?? [];
+    if (name) table.set(name, { name, commonjs: extension === "cjs" || table.get(name)?.commonjs === true });
+  }
+  return [...table.values()];
+}
+
+/** Builds what changed. Throws a StepError that says which step failed and why. */
+export async function build({ log = console.log } = {}) {
+  const started = Date.now();
+  const did = [
+    (await buildDriver(log)) && "driver",
+    (await buildCore(log)) && "core",
+    (await buildDist(log)) && "dist",
+  ].filter(Boolean);
+  log(`build: ${did.length > 0 ? did.join(", ") : "nothing changed"} (${since(started)})`);
+}
+
+/** The sizes of what lies in pkg/ and dist/, each entry as a minified bundle with all that it imports from us. */
+export async function measure() {
+  const esbuild = await tool("esbuild");
+  const rows = [{ name: "core.wasm", ...sizes(await readFile(at(CORE))) }];
+  for (const { name } of await entries()) {
+    const bundle = await esbuild.build({
+      entryPoints: [at("dist", `${name}.js`)],
+      bundle: true,
+      minify: true,
+      format: "esm",
+      target: TARGET,
+      packages: "external",
+      external: ["*.wasm"],
+      write: false,
+      logLevel: "silent",
+    });
+    rows.push({ name: `${name}.js`, ...sizes(bundle.outputFiles[0].contents) });
+  }
+  return rows;
+}
+
+/** The promises about size as `{ name, ok, detail }`. */
+export function sizeGates(rows) {
+  const size = (name) => rows.find((row) => row.name === name);
+  const gate = (name, bytes, limit) => ({
+    name: `${name} takes at most ${limit} bytes`,
+    ok: bytes <= limit,
+    detail: `${bytes} bytes`,
+  });
+  return [
+    gate("core.wasm", size("core.wasm").raw, LIMITS.coreRaw),
+    gate("the default entry, gzipped,", size("index.js").gzip, LIMITS.indexGzip),
+  ];
+}
+
+export function sizeTable(rows) {
+  const line = (...cells) => cells.map((cell, i) => (i === 0 ? String(cell).padEnd(22) : String(cell).padStart(9))).join("");
+  return [
+    line("bytes", "raw", "gzip", "brotli"),
+    ...rows.map(({ name, raw, gzip, brotli }) => line(name, raw, gzip, brotli)),
+  ].join("\n");
+}
+
+// ---- src/ -> pkg/
+
+const CORE = "pkg/core_bg.wasm";
+const WASM_TARGET = "wasm32-unknown-unknown";
+const DRIVER_DIR = "target/bindgen";
+const DRIVER = `${DRIVER_DIR}/debug/bindgen${process.platform === "win32" ? ".exe" : ""}`;
+
+/** What rustc 1.95 may use for this target. wasm-opt must be told: with all features on it makes modules that engines refuse. */
+const WASM_FEATURES = [
+  "bulk-memory",
+  "multivalue",
+  "mutable-globals",
+  "nontrapping-float-to-int",
+  "reference-types",
+  "sign-ext",
+].map((feature) => `--enable-${feature}`);
+
+/**
+ * Compiles the program that runs wasm-bindgen. It has a folder of its own, so that the features and the profile of
+ * other cargo commands never make it stale; debug, because it runs for a second and compiles for half a minute.
+ */
+function buildDriver(log) {
+  const inputs = ["src/bin/bindgen.rs", "Cargo.lock"];
+  return stamped("driver", { inputs, outputs: [DRIVER], also: [rustVersion()] }, () =>
+    run(
+      "compiling the wasm-bindgen driver",
+      "cargo",
+      ["build", "--locked", "--features", "bindgen", "--bin", "bindgen", "--target-dir", DRIVER_DIR],
+      { log },
+    ),
+  );
+}
+
+function buildCore(log) {
+  const inputs = ["src", "Cargo.toml", "Cargo.lock", "js/build.mjs", DRIVER];
+  const outputs = [CORE, "pkg/core.js", "pkg/core.d.ts", "pkg/inline.js"];
+  return stamped("core", { inputs, outputs, also: [rustVersion()] }, () =>
+    inFolder(async (folder) => {
+      await run(
+        "compiling the core",
+        "cargo",
+        ["build", "--release", "--lib", "--locked", "--target", WASM_TARGET, "--target-dir", "target"],
+        { log },
+      );
+      const compiled = at("target", WASM_TARGET, "release", "tidegate.wasm");
+      await run("running wasm-bindgen", at(DRIVER), [compiled, folder], { log });
+      const optimised = path.join(folder, "optimised.wasm");
+      await run(
+        "running wasm-opt",
+        process.execPath,
+        [
+          path.join(path.dirname(resolvePackage("binaryen")), "bin", "wasm-opt"),
+          "-Oz",
+          ...WASM_FEATURES,
+          "--strip-debug",
+          "--strip-producers",
+          "--strip-target-features",
+          path.join(folder, "core_bg.wasm"),
+          "-o",
+          optimised,
+        ],
+        { log },
+      );
+      await writePkg(folder, await readFile(optimised));
+    }),
+  );
+}
+
+async function writePkg(folder, wasm) {
+  const glue = await readFile(path.join(folder, "core.js"), "utf8");
+  assertHarmless("pkg/core.js", glue);
+  assertImports(wasm);
+  const base64 = wasm.toString("base64");
+  await writeWhole(at(CORE), wasm);
+  await writeWhole(at("pkg/core.js"), glue);
+  await writeWhole(at("pkg/core.d.ts"), await readFile(path.join(folder, "core.d.ts")));
+  await writeWhole(at("pkg/core_bg.wasm.d.ts"), "declare const core: WebAssembly.Module;\nexport default core;\n");
+  await writeWhole(at("pkg/inline.js"), `export const base64 =\n  "${base64}";\n`);
+  await writeWhole(at("pkg/inline.d.ts"), "/** The core, pkg/core_bg.wasm, in base64. */\nexport declare const base64: string;\n");
+}
+
+/** The core may reach randomness, timers and the objects that it is handed; never the network, a clock or an evaluator. */
+function assertImports(wasm) {
+  const forbidden = /fetch|xml|eval|newnoargs|newwithargs|date|performance|mathrandom|console|import_?meta/i;
+  for (const { module, name } of WebAssembly.Module.imports(new WebAssembly.Module(wasm))) {
+    if (module !== "./core_bg.js") throw new StepError(`core.wasm imports from ${module}, which the glue does not serve`);
+    if (forbidden.test(name)) throw new StepError(`core.wasm imports ${name}, which it must not need`);
+  }
+}
+
+// ---- js/ -> dist/
+
+/** Browsers with the WebAssembly features above have all of ES2022 that we use (private fields, at()). */
+const TARGET = "es2022";
+
+/** Built beside the entries: all of the API, once, so that every entry shares one set of classes and one core. */
+const SHARED = "api";
+
+function buildDist(log) {
+  const inputs = ["js", "pkg", "package.json", "tsconfig.json", "tsconfig.build.json", "package-lock.json"];
+  return stamped("dist", { inputs, outputs: ["dist"] }, async () => {
+    const modules = await presentModules();
+    const scripts = await bundles(modules);
+    await writeDist(scripts);
+    const types = await declarations(modules, log);
+    await writeDist(types);
+    await removeOthers(new Set([...scripts.keys(), ...types.keys()]));
+    await assertDist([...scripts.keys()]);
+  });
+}
+
+async function writeDist(files) {
+  for (const [file, content] of files) await writeWhole(at("dist", file), content);
+}
+
+async function removeOthers(fresh) {
+  for (const file of await filesIn("dist")) {
+    if (!fresh.has(path.relative("dist", file).replaceAll(path.sep, "/"))) await rm(at(file));
+  }
+}
+
+/** The shared module and the entries. */
+async function presentModules() {
+  const modules = [{ name: SHARED, commonjs: true }, ...(await entries())];
+  const there = new Set(await readdir(at("js")));
+  const missing = modules.filter(({ name }) => !there.has(`${name}.ts`)).map(({ name }) => `js/${name}.ts`);
+  if (missing.length > 0) throw new StepError(`package.json exports entries without a source: ${missing.join(", ")}`);
+  return modules;
+}
+
+async function bundles(modules) {
+  const made = new Map();
+  const owners = new Map();
+  for (const format of ["esm", "cjs"]) {
+    for (const { name, commonjs } of modules) {
+      if (format === "cjs" && !commonjs) continue;
+      const { outputFiles, metafile } = await bundle(name, format, modules);
+      if (format === "esm") assertSingleOwner(owners, name, metafile);
+      for (const { path: file, text } of outputFiles) {
+        made.set(path.basename(file), file.endsWith(".map") ? withoutBase64(text) : text);
+      }
+    }
+  }
+  return made;
+}
+
+/** Names stay: they are in stack traces and in `constructor.name`. The application's own bundler shortens them. */
+async function bundle(name, format, modules) {
+  const esbuild = await tool("esbuild");
+  const extension = format === "esm" ? ".js" : ".cjs";
+  return esbuild.build({
+    absWorkingDir: root,
+    entryPoints: [`js/${name}.ts`],
+    outdir: "dist",
+    outExtension: { ".js": extension },
+    bundle: true,
+    format,
+    platform: format === "esm" ? "neutral" : "node",
+    target: TARGET,
+    packages: "external",
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: "none",
+    sourcemap: true,
+    metafile: true,
+    write: false,
+    logLevel: "silent",
+    plugins: [siblings(name, modules, extension)],
+    ...(format === "cjs" && (await needsModuleUrl(name)) ? MODULE_URL : {}),
+  }).catch((error) => {
+    throw new StepError(error.message);
+  });
+}
+
+/** What another entry is built from is imported from it, not bundled again; so is the module itself, for workerd. */
+function siblings(name, modules, extension) {
+  const sources = new Map(modules.map((module) => [at("js", `${module.name}.ts`), module.name]));
+  return {
+    name: "siblings",
+    setup(build) {
+      build.onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ path: specifier, kind, resolveDir }) => {
+        const sibling = sources.get(path.resolve(resolveDir, specifier));
+        if (kind === "entry-point" || sibling === undefined || sibling === name) return null;
+        return { path: `./${sibling}${extension}`, external: true };
+      });
+      build.onResolve({ filter: /\.wasm$/ }, ({ path: specifier }) => ({ path: specifier, external: true }));
+    },
+  };
+}
+
+/** CommonJS has no import.meta: the address of the file is made from its name, without a `require` that browsers lack. */
+const MODULE_URL = {
+  define: { "import.meta.url": "moduleUrl" },
+  banner: {
+    js: '"use strict";const moduleUrl="file:///"+encodeURI(__filename.replaceAll("\\\\","/").replace(/^\\//,"")).replaceAll("#","%23").replaceAll("?","%3F");',
+  },
+};
+
+async function needsModuleUrl(name) {
+  return (await readFile(at("js", `${name}.ts`), "utf8")).includes("import.meta.url");
+}
+
+/** A source that lands in two files would be two classes of one name, and two states. */
+function assertSingleOwner(owners, name, { inputs }) {
+  for (const input of Object.keys(inputs)) {
+    const owner = owners.get(input);
+    if (owner !== undefined) {
+      throw new StepError(`${input} would be in dist/${owner}.js and in dist/${name}.js: import it through ./${SHARED}.ts`);
+    }
+    owners.set(input, name);
+  }
+}
+
+/** Source maps carry our sources, so that a debugger shows TypeScript; the encoded core in them would be its third copy. */
+function withoutBase64(map) {
+  const parsed = JSON.parse(map);
+  parsed.sources.forEach((source, i) => {
+    if (source.endsWith("pkg/inline.js")) parsed.sourcesContent[i] = "// The core, in base64.";
+  });
+  return JSON.stringify(parsed);
+}
+
+/** The hand-written public types, as `.d.ts` and `.d.cts`, with all that they refer to and nothing else. */
+async function declarations(modules, log) {
+  return inFolder(async (folder) => {
+    const tsc = path.join(path.dirname(resolvePackage("typescript")), "bin", "tsc");
+    await run("emitting declarations", process.execPath, [tsc, "-p", "tsconfig.build.json", "--outDir", folder], { log });
+    const made = new Map();
+    const visit = async (file) => {
+      if (made.has(file)) return;
+      const text = await readFile(path.join(folder, file), "utf8");
+      made.set(file, text);
+      for (const [, specifier] of text.matchAll(RELATIVE_IMPORT)) {
+        await visit(declarationOf(file, specifier));
+      }
+    };
+    for (const { name } of modules) if (name !== "index.workerd") await visit(`${name}.d.ts`);
+    return new Map([...made].flatMap(([file, text]) => bothForms(file, text)));
+  });
+}
+
+/** `from "./x.ts"`, `import("./x.ts")`, `declare module "./x.ts"`. */
+const RELATIVE_IMPORT = /(?<=(?:from |import\(|import |module )")(\.{1,2}\/[^"]+)\.ts(?=")/g;
+
+function declarationOf(file, specifier) {
+  const target = path.posix.join(path.posix.dirname(file), `${specifier}.d.ts`);
+  if (target.startsWith("..")) throw new StepError(`dist/${file} would refer to ${specifier}, which is not published`);
+  return target;
+}
+
+function bothForms(file, text) {
+  if (/"[./]*pkg\//.test(text)) throw new StepError(`dist/${file} refers to generated types in pkg/, which stay internal`);
+  return [
+    [file, text.replaceAll(RELATIVE_IMPORT, "$1.js")],
+    [file.replace(/\.d\.ts$/, ".d.cts"), text.replaceAll(RELATIVE_IMPORT, "$1.cjs")],
+  ];
+}
+
+/** What strict content policies, old bundlers and `require` of a module stumble over. */
+async function assertDist(files) {
+  const esbuild = await tool("esbuild");
+  for (const file of files.filter((name) => /\.c?js$/.test(name))) {
+    const text = await readFile(at("dist", file), "utf8");
+    assertHarmless(`dist/${file}`, text, { importMeta: file === "external.js" });
+    // The CommonJS format has no place for a top-level await: esbuild refuses it, and that is the check.
+    if (file.endsWith(".js")) await esbuild.transform(text, { format: "cjs", target: TARGET, logLevel: "silent" });
+  }
+  await assertCarriesCore(esbuild);
+}
+
+/**
+ * With `"sideEffects": false` a bundler follows a re-export to the file that declares it and drops the file between,
+ * together with what that one does on its top level. The core must come along with what needs it all the same.
+ */
+async function assertCarriesCore(esbuild) {
+  const { size } = await stat(at(CORE));
+  for (const name of ["RateLimitService", "rateLimitService"]) {
+    const app = `import { ${name} } from "./dist/index.js"; globalThis.used = ${name};`;
+    const stdin = { contents: app, resolveDir: root };
+    const { outputFiles } = await esbuild.build({ stdin, bundle: true, format: "esm", write: false, logLevel: "silent" });
+    if (outputFiles[0].contents.length < size) {
+      throw new StepError(
+        `an application that imports only ${name} loses the core: dist/index.js hands the bytes over on its top level, ` +
+          `which "sideEffects": false lets a bundler drop; js/index.ts must export something made from them instead`,
+      );
+    }
+  }
+}
+
+function assertHarmless(file, text, { importMeta = false } = {}) {
+  if (/\beval\s*\(|\bFunction\s*\(/.test(text)) throw new StepError(`${file} evaluates text, which a content policy forbids`);
+  if (!importMeta && text.includes("import.meta")) throw new StepError(`${file} uses import.meta, which not every host has`);
+}
+
+// ---- helpers
+
+const at = (...parts) => path.join(root, ...parts);
+
+const rustVersion = () => ask("rustc", "-vV");
+
+const resolvePackage = (name) => createRequire(import.meta.url).resolve(`${name}/package.json`);
+
+/** A development dependency, imported late: this file must load before anything is installed. */
+async function tool(name) {
+  try {
+    return await import(name);
+  } catch (error) {
+    throw new StepError(`${name} is not installed: run \`node js/setup.mjs build\`, or \`npm ci\` (${error.code})`);
+  }
+}
+
+/** Calls `work` with a new folder and removes it afterwards. */
+async function inFolder(work) {
+  const folder = await mkdtemp(path.join(tmpdir(), "tidegate-build-"));
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function targets(node) {
+  return typeof node === "string" ? [node] : Object.values(node).flatMap(targets);
+}
+
+function sizes(bytes) {
+  return {
+    raw: bytes.length,
+    gzip: gzipSync(bytes, { level: 9 }).length,
+    brotli: brotliCompressSync(bytes).length,
+  };
+}
+
+async function main(argument) {
+  if (argument !== "--check-size") await build();
+  const rows = await measure();
+  console.log(sizeTable(rows));
+  const broken = sizeGates(rows).filter(({ ok }) => !ok);
+  for (const { name, detail } of broken) console.error(`broken promise: ${name}, and takes ${detail}`);
+  return argument === "--check-size" && broken.length > 0 ? 1 : 0;
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  process.exitCode = await main(process.argv[2]).catch((error) => {
+    console.error(error instanceof StepError ? `build failed: ${error.message}` : error);
+    return 1;
+  });
+}
