@@ -4,13 +4,13 @@
 //   node js/build.mjs --check-size  measures what lies there and fails when a promise about size is broken
 //
 // The steps know their inputs by content: a second build without changes takes about a second.
-import { createRequire } from "node:module";
+
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
-import { ask, filesIn, root, run, StepError, since, stamped, writeWhole } from "./steps.mjs";
+import { ask, filesIn, installed, root, run, StepError, since, stamped, writeWhole } from "./steps.mjs";
 
 /** What the README promises about size, in bytes. */
 export const LIMITS = { coreRaw: 70_000, indexGzip: 45_000 };
@@ -42,7 +42,7 @@ export async function build({ log = console.log } = {}) {
 
 /** The sizes of what lies in pkg/ and dist/, each entry as a minified bundle with all that it imports from us. */
 export async function measure() {
-  const esbuild = await tool("esbuild");
+  const esbuild = await loadEsbuild();
   const rows = [{ name: "core.wasm", ...sizes(await readFile(at(CORE))) }];
   for (const { name } of await entries()) {
     const bundle = await esbuild.build({
@@ -76,7 +76,8 @@ export function sizeGates(rows) {
 }
 
 export function sizeTable(rows) {
-  const line = (...cells) => cells.map((cell, i) => (i === 0 ? String(cell).padEnd(22) : String(cell).padStart(9))).join("");
+  const line = (...cells) =>
+    cells.map((cell, i) => (i === 0 ? String(cell).padEnd(22) : String(cell).padStart(9))).join("");
   return [
     line("bytes", "raw", "gzip", "brotli"),
     ...rows.map(({ name, raw, gzip, brotli }) => line(name, raw, gzip, brotli)),
@@ -134,7 +135,7 @@ function buildCore(log) {
         "running wasm-opt",
         process.execPath,
         [
-          path.join(path.dirname(resolvePackage("binaryen")), "bin", "wasm-opt"),
+          installed("binaryen", "bin/wasm-opt"),
           "-Oz",
           ...WASM_FEATURES,
           "--strip-debug",
@@ -159,16 +160,23 @@ async function writePkg(folder, wasm) {
   await writeWhole(at(CORE), wasm);
   await writeWhole(at("pkg/core.js"), glue);
   await writeWhole(at("pkg/core.d.ts"), await readFile(path.join(folder, "core.d.ts")));
-  await writeWhole(at("pkg/core_bg.wasm.d.ts"), "declare const core: WebAssembly.Module;\nexport default core;\n");
+  await writeWhole(
+    at("pkg/core_bg.wasm.d.ts"),
+    "declare const core: WebAssembly.Module;\nexport default core;\n",
+  );
   await writeWhole(at("pkg/inline.js"), `export const base64 =\n  "${base64}";\n`);
-  await writeWhole(at("pkg/inline.d.ts"), "/** The core, pkg/core_bg.wasm, in base64. */\nexport declare const base64: string;\n");
+  await writeWhole(
+    at("pkg/inline.d.ts"),
+    "/** The core, pkg/core_bg.wasm, in base64. */\nexport declare const base64: string;\n",
+  );
 }
 
 /** The core may reach randomness, timers and the objects that it is handed; never the network, a clock or an evaluator. */
 function assertImports(wasm) {
   const forbidden = /fetch|xml|eval|newnoargs|newwithargs|date|performance|mathrandom|console|import_?meta/i;
   for (const { module, name } of WebAssembly.Module.imports(new WebAssembly.Module(wasm))) {
-    if (module !== "./core_bg.js") throw new StepError(`core.wasm imports from ${module}, which the glue does not serve`);
+    if (module !== "./core_bg.js")
+      throw new StepError(`core.wasm imports from ${module}, which the glue does not serve`);
     if (forbidden.test(name)) throw new StepError(`core.wasm imports ${name}, which it must not need`);
   }
 }
@@ -209,7 +217,8 @@ async function presentModules() {
   const modules = [{ name: SHARED, commonjs: true }, ...(await entries())];
   const there = new Set(await readdir(at("js")));
   const missing = modules.filter(({ name }) => !there.has(`${name}.ts`)).map(({ name }) => `js/${name}.ts`);
-  if (missing.length > 0) throw new StepError(`package.json exports entries without a source: ${missing.join(", ")}`);
+  if (missing.length > 0)
+    throw new StepError(`package.json exports entries without a source: ${missing.join(", ")}`);
   return modules;
 }
 
@@ -231,30 +240,32 @@ async function bundles(modules) {
 
 /** Names stay: they are in stack traces and in `constructor.name`. The application's own bundler shortens them. */
 async function bundle(name, format, modules) {
-  const esbuild = await tool("esbuild");
+  const esbuild = await loadEsbuild();
   const extension = format === "esm" ? ".js" : ".cjs";
-  return esbuild.build({
-    absWorkingDir: root,
-    entryPoints: [`js/${name}.ts`],
-    outdir: "dist",
-    outExtension: { ".js": extension },
-    bundle: true,
-    format,
-    platform: format === "esm" ? "neutral" : "node",
-    target: TARGET,
-    packages: "external",
-    minifyWhitespace: true,
-    minifySyntax: true,
-    legalComments: "none",
-    sourcemap: true,
-    metafile: true,
-    write: false,
-    logLevel: "silent",
-    plugins: [siblings(name, modules, extension)],
-    ...(format === "cjs" && (await needsModuleUrl(name)) ? MODULE_URL : {}),
-  }).catch((error) => {
-    throw new StepError(error.message);
-  });
+  return esbuild
+    .build({
+      absWorkingDir: root,
+      entryPoints: [`js/${name}.ts`],
+      outdir: "dist",
+      outExtension: { ".js": extension },
+      bundle: true,
+      format,
+      platform: format === "esm" ? "neutral" : "node",
+      target: TARGET,
+      packages: "external",
+      minifyWhitespace: true,
+      minifySyntax: true,
+      legalComments: "none",
+      sourcemap: true,
+      metafile: true,
+      write: false,
+      logLevel: "silent",
+      plugins: [siblings(name, modules, extension)],
+      ...(format === "cjs" && (await needsModuleUrl(name)) ? MODULE_URL : {}),
+    })
+    .catch((error) => {
+      throw new StepError(error.message);
+    });
 }
 
 /** What another entry is built from is imported from it, not bundled again; so is the module itself, for workerd. */
@@ -290,7 +301,9 @@ function assertSingleOwner(owners, name, { inputs }) {
   for (const input of Object.keys(inputs)) {
     const owner = owners.get(input);
     if (owner !== undefined) {
-      throw new StepError(`${input} would be in dist/${owner}.js and in dist/${name}.js: import it through ./${SHARED}.ts`);
+      throw new StepError(
+        `${input} would be in dist/${owner}.js and in dist/${name}.js: import it through ./${SHARED}.ts`,
+      );
     }
     owners.set(input, name);
   }
@@ -308,8 +321,13 @@ function withoutBase64(map) {
 /** The hand-written public types, as `.d.ts` and `.d.cts`, with all that they refer to and nothing else. */
 async function declarations(modules, log) {
   return inFolder(async (folder) => {
-    const tsc = path.join(path.dirname(resolvePackage("typescript")), "bin", "tsc");
-    await run("emitting declarations", process.execPath, [tsc, "-p", "tsconfig.build.json", "--outDir", folder], { log });
+    const tsc = installed("typescript", "bin/tsc");
+    await run(
+      "emitting declarations",
+      process.execPath,
+      [tsc, "-p", "tsconfig.build.json", "--outDir", folder],
+      { log },
+    );
     const made = new Map();
     const visit = async (file) => {
       if (made.has(file)) return;
@@ -329,12 +347,16 @@ const RELATIVE_IMPORT = /(?<=(?:from |import\(|import |module )")(\.{1,2}\/[^"]+
 
 function declarationOf(file, specifier) {
   const target = path.posix.join(path.posix.dirname(file), `${specifier}.d.ts`);
-  if (target.startsWith("..")) throw new StepError(`dist/${file} would refer to ${specifier}, which is not published`);
+  if (target.startsWith(".."))
+    throw new StepError(`dist/${file} would refer to ${specifier}, which is not published`);
   return target;
 }
 
 function bothForms(file, text) {
-  if (/"[./]*pkg\//.test(text)) throw new StepError(`dist/${file} refers to generated types in pkg/, which stay internal`);
+  if (/"[./]*pkg\//.test(text))
+    throw new StepError(
+      `dist/${file} refers to generated types in pkg/: mark what does in its source @internal`,
+    );
   return [
     [file, text.replaceAll(RELATIVE_IMPORT, "$1.js")],
     [file.replace(/\.d\.ts$/, ".d.cts"), text.replaceAll(RELATIVE_IMPORT, "$1.cjs")],
@@ -343,12 +365,13 @@ function bothForms(file, text) {
 
 /** What strict content policies, old bundlers and `require` of a module stumble over. */
 async function assertDist(files) {
-  const esbuild = await tool("esbuild");
+  const esbuild = await loadEsbuild();
   for (const file of files.filter((name) => /\.c?js$/.test(name))) {
     const text = await readFile(at("dist", file), "utf8");
     assertHarmless(`dist/${file}`, text, { importMeta: file === "external.js" });
     // The CommonJS format has no place for a top-level await: esbuild refuses it, and that is the check.
-    if (file.endsWith(".js")) await esbuild.transform(text, { format: "cjs", target: TARGET, logLevel: "silent" });
+    if (file.endsWith(".js"))
+      await esbuild.transform(text, { format: "cjs", target: TARGET, logLevel: "silent" });
   }
   await assertCarriesCore(esbuild);
 }
@@ -362,7 +385,13 @@ async function assertCarriesCore(esbuild) {
   for (const name of ["RateLimitService", "rateLimitService"]) {
     const app = `import { ${name} } from "./dist/index.js"; globalThis.used = ${name};`;
     const stdin = { contents: app, resolveDir: root };
-    const { outputFiles } = await esbuild.build({ stdin, bundle: true, format: "esm", write: false, logLevel: "silent" });
+    const { outputFiles } = await esbuild.build({
+      stdin,
+      bundle: true,
+      format: "esm",
+      write: false,
+      logLevel: "silent",
+    });
     if (outputFiles[0].contents.length < size) {
       throw new StepError(
         `an application that imports only ${name} loses the core: dist/index.js hands the bytes over on its top level, ` +
@@ -373,26 +402,22 @@ async function assertCarriesCore(esbuild) {
 }
 
 function assertHarmless(file, text, { importMeta = false } = {}) {
-  if (/\beval\s*\(|\bFunction\s*\(/.test(text)) throw new StepError(`${file} evaluates text, which a content policy forbids`);
-  if (!importMeta && text.includes("import.meta")) throw new StepError(`${file} uses import.meta, which not every host has`);
+  if (/\beval\s*\(|\bFunction\s*\(/.test(text))
+    throw new StepError(`${file} evaluates text, which a content policy forbids`);
+  if (!importMeta && text.includes("import.meta"))
+    throw new StepError(`${file} uses import.meta, which not every host has`);
 }
 
 // ---- helpers
 
 const at = (...parts) => path.join(root, ...parts);
 
-const rustVersion = () => ask("rustc", "-vV");
-
-const resolvePackage = (name) => createRequire(import.meta.url).resolve(`${name}/package.json`);
-
-/** A development dependency, imported late: this file must load before anything is installed. */
-async function tool(name) {
-  try {
-    return await import(name);
-  } catch (error) {
-    throw new StepError(`${name} is not installed: run \`node js/setup.mjs build\`, or \`npm ci\` (${error.code})`);
-  }
+/** Imported late: this file must load before anything is installed. */
+async function loadEsbuild() {
+  return await import(pathToFileURL(installed("esbuild", "lib/main.js")).href);
 }
+
+const rustVersion = () => ask("rustc", "-vV");
 
 /** Calls `work` with a new folder and removes it afterwards. */
 async function inFolder(work) {

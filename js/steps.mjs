@@ -2,6 +2,7 @@
 // whose inputs did not change. Needs nothing but Node.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -46,9 +47,19 @@ export function run(title, command, args, { cwd = root, env = {}, log = console.
       clearInterval(heartbeat);
       const status = signal ?? code;
       if (status === 0 || mayFail) resolve({ status, stdout, output });
-      else reject(new StepError(`${title}: ${path.basename(command)} ended with ${status}\n${output.trimEnd()}`));
+      else
+        reject(
+          new StepError(`${title}: ${path.basename(command)} ended with ${status}\n${output.trimEnd()}`),
+        );
     });
   });
+}
+
+/** The path of a file in an installed development dependency. */
+export function installed(name, file) {
+  const found = path.join(root, "node_modules", name, file);
+  if (existsSync(found)) return found;
+  throw new StepError(`${name} is not installed: run \`node js/setup.mjs build\`, or \`npm ci\``);
 }
 
 /** The standard output of a quick program, trimmed, or null when it is missing or fails. */
@@ -112,6 +123,10 @@ async function digest(places, also = []) {
 }
 
 function lastLine(output) {
-  const line = output.trimEnd().split(/[\r\n]/).at(-1)?.trim();
+  const line = output
+    .trimEnd()
+    .split(/[\r\n]/)
+    .at(-1)
+    ?.trim();
   return line ? `: ${line.slice(0, 90)}` : "";
 }

@@ -1,0 +1,53 @@
+/**
+ * Everything tidegate does for this CRM, in one place: the lines to copy into another one.
+ *
+ * One service stands for one server. Whoever talks to that server shares it, so that a refusal met by the import also
+ * holds back the pages, and the other way round.
+ */
+import { createClient, type SupabaseClient } from "@supabase/supabase-js";
+import { QueryClient } from "@tanstack/react-query";
+import { supabaseDataProvider } from "ra-supabase";
+import type { DataProvider } from "react-admin";
+import { isRateLimitError, RateLimitService } from "tidegate";
+import { resilientDataProvider } from "tidegate/react-admin";
+import { resilientFetch } from "tidegate/supabase";
+import type { CrmConfig } from "./config.ts";
+import { withContactSearch } from "./contacts/search.ts";
+
+export interface Connection {
+  config: CrmConfig;
+  service: RateLimitService;
+  /** For auth, storage, functions and rpc; ra-supabase does its reading and writing beside it. */
+  supabase: SupabaseClient;
+  /** For the pages: somebody looks at a spinner, so writes wait a while and then say when to come back. */
+  dataProvider: DataProvider;
+  /** For the import, which does its own waiting row by row and must not wait twice. */
+  importProvider: DataProvider;
+  queryClient: QueryClient;
+}
+
+export function connect(config: CrmConfig): Connection {
+  // An import waits an open circuit out whatever it is set to, and one probe in 10 s is no load for a server.
+  const service = new RateLimitService({ circuitResetMs: 10_000, retryTransient: "idempotent" });
+  const supabase = createClient(config.supabaseUrl, config.supabaseKey, {
+    global: { fetch: resilientFetch(service) },
+  });
+  const importProvider = supabaseDataProvider({
+    instanceUrl: config.supabaseUrl,
+    apiKey: config.supabaseKey,
+    supabaseClient: supabase,
+  });
+  return {
+    config,
+    service,
+    supabase,
+    dataProvider: withContactSearch(resilientDataProvider(importProvider, { service })),
+    importProvider,
+    queryClient: new QueryClient({ defaultOptions: { queries: { retry: retryUnlessRateLimited } } }),
+  };
+}
+
+/** A rate limit error was waited for already; asking again at once would only be one more refusal. */
+function retryUnlessRateLimited(failures: number, error: unknown): boolean {
+  return !isRateLimitError(error) && failures < 3;
+}

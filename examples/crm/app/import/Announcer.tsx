@@ -1,0 +1,32 @@
+import { visuallyHidden } from "@mui/utils";
+import { useEffect, useState } from "react";
+import type { ImportProgress } from "../../import/importer.mjs";
+import { count, waitingWords } from "../words.ts";
+import { percentOf } from "./ProgressBar.tsx";
+
+/** Tells screen readers about each quarter and each longer wait, and nothing in between. */
+export function Announcer({ progress }: { progress: ImportProgress }) {
+  const quarter = Math.floor(percentOf(progress) / 25);
+  const reason = isShortWait(progress) ? "running" : (progress.waiting?.reason ?? progress.state);
+  const [words, setWords] = useState("");
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new count alone must not be spoken, hundreds come a minute
+  useEffect(() => {
+    const rows = `${count(progress.processed)} of ${count(progress.total)} rows done.`;
+    setWords(`${rows} ${waitingWords(progress, Date.now()) ?? "Sending."}`);
+  }, [quarter, reason]);
+  return (
+    <span aria-live="polite" style={visuallyHidden} data-testid="import-announcement">
+      {words}
+    </span>
+  );
+}
+
+/** At a limit of so many rows a second the server says "wait a second" all the time; that is a pace, not news. */
+function isShortWait({ waiting }: ImportProgress): boolean {
+  return (
+    waiting?.reason === "cooldown" &&
+    (waiting.untilTime ?? Number.POSITIVE_INFINITY) - Date.now() < worthSayingMs
+  );
+}
+
+const worthSayingMs = 5000;

@@ -1,0 +1,197 @@
+import SendIcon from "@mui/icons-material/Send";
+import {
+  Alert,
+  AlertTitle,
+  Box,
+  Button,
+  Chip,
+  DialogActions,
+  DialogContent,
+  Table,
+  TableBody,
+  TableCell,
+  TableContainer,
+  TableHead,
+  TableRow,
+  Tooltip,
+  Typography,
+} from "@mui/material";
+import { bytes, count, counted } from "../words.ts";
+import type { CheckedFile, Remark } from "./checkFile.ts";
+import { useImportSession } from "./ImportSession.tsx";
+import { Tiles } from "./Tiles.tsx";
+
+/** What was understood of the file, before anything is sent. */
+export function CheckPanel({ file }: { file: CheckedFile }) {
+  const { start, another } = useImportSession();
+  const sendable = Math.max(0, file.rows.length - file.duplicates - file.unreadable.length);
+  return (
+    <>
+      <DialogContent sx={{ display: "flex", flexDirection: "column", gap: 2.5 }} data-testid="import-check">
+        <Tiles
+          prefix="check"
+          tiles={[
+            { id: "rows", label: "Rows found", value: file.rows.length, tone: "success" },
+            { id: "duplicates", label: "Twice in the file", value: file.duplicates, tone: "info" },
+            { id: "unreadable", label: "Cannot be read", value: file.unreadable.length, tone: "error" },
+          ]}
+        />
+        <Remarks title="cannot be imported" remarks={file.unreadable} testId="check-unreadable" />
+        <Remarks title="may be broken" remarks={file.doubtful} testId="check-doubtful" />
+        <Columns file={file} />
+        <Preview file={file} />
+        <Typography variant="caption" color="text.secondary">
+          {file.name}, {bytes(file.size)}. People who are in the CRM already are recognised and not added
+          twice.
+        </Typography>
+      </DialogContent>
+      <DialogActions disableSpacing sx={{ flexWrap: "wrap", gap: 1, px: 3, pb: 2.5 }}>
+        <Button onClick={another} data-testid="import-back">
+          Choose another file
+        </Button>
+        <Button
+          variant="contained"
+          startIcon={<SendIcon />}
+          onClick={() => start(file)}
+          autoFocus
+          data-testid="import-start"
+        >
+          Import {counted(sendable, "contact")}
+        </Button>
+      </DialogActions>
+    </>
+  );
+}
+
+interface RemarksProps {
+  title: string;
+  remarks: Remark[];
+  testId: string;
+}
+
+function Remarks({ title, remarks, testId }: RemarksProps) {
+  if (remarks.length === 0) return null;
+  return (
+    <Alert severity="warning" data-testid={testId}>
+      <AlertTitle>
+        {counted(remarks.length, "row")} {title}
+      </AlertTitle>
+      <Box component="ul" sx={{ m: 0, pl: 2.5 }}>
+        {remarks.slice(0, remarksShown).map(({ line, text }) => (
+          <li key={line}>{text}</li>
+        ))}
+      </Box>
+      {remarks.length > remarksShown && `and ${count(remarks.length - remarksShown)} more`}
+    </Alert>
+  );
+}
+
+function Columns({ file: { columns, ignored, missing } }: { file: CheckedFile }) {
+  return (
+    <Box>
+      <Typography variant="h3" gutterBottom>
+        Columns
+      </Typography>
+      <Box sx={{ display: "flex", flexWrap: "wrap", gap: 0.75 }} data-testid="check-columns">
+        {columns.map((column) => (
+          <Chip key={column} size="small" color="success" variant="outlined" label={words(column)} />
+        ))}
+        {ignored.map((column) => (
+          <Tooltip key={column} title="This CRM has no place for this column; it is left out">
+            <Chip size="small" variant="outlined" label={`${column}: left out`} sx={{ opacity: 0.75 }} />
+          </Tooltip>
+        ))}
+      </Box>
+      {missing.length > 0 && (
+        <Typography variant="caption" color="text.secondary">
+          Not in this file: {missing.map(words).join(", ")}
+        </Typography>
+      )}
+    </Box>
+  );
+}
+
+function Preview({ file: { rows, columns } }: { file: CheckedFile }) {
+  const shown = previewOrder.filter((field) => columns.includes(field));
+  return (
+    <Box>
+      <Typography variant="h3" gutterBottom>
+        First rows
+      </Typography>
+      <TableContainer
+        sx={{ border: 1, borderColor: "divider", borderRadius: 1 }}
+        tabIndex={0}
+        aria-label="First rows"
+      >
+        <Table size="small" data-testid="import-preview">
+          <TableHead>
+            <TableRow>
+              {shown.map((field) => (
+                <TableCell key={field} sx={{ whiteSpace: "nowrap" }}>
+                  {words(field)}
+                </TableCell>
+              ))}
+            </TableRow>
+          </TableHead>
+          <TableBody>
+            {rows.slice(0, rowsShown).map((row, index) => (
+              // biome-ignore lint/suspicious/noArrayIndexKey: the rows of a file have no other name
+              <TableRow key={index}>
+                {shown.map((field) => (
+                  <TableCell key={field} sx={{ whiteSpace: "nowrap", maxWidth: 220 }}>
+                    <Typography variant="body2" noWrap>
+                      {row[field]}
+                    </Typography>
+                  </TableCell>
+                ))}
+              </TableRow>
+            ))}
+          </TableBody>
+        </Table>
+      </TableContainer>
+    </Box>
+  );
+}
+
+/** `email_work` is "E-mail, work". */
+function words(field: string): string {
+  const known = fieldWords[field];
+  if (known !== undefined) return known;
+  const text = field.replaceAll("_", " ");
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+const fieldWords: Record<string, string> = {
+  has_newsletter: "Newsletter",
+  linkedin_url: "LinkedIn",
+  email_work: "E-mail, work",
+  email_home: "E-mail, home",
+  email_other: "E-mail, other",
+  phone_work: "Phone, work",
+  phone_home: "Phone, home",
+  phone_other: "Phone, other",
+};
+
+/** Those by which people recognise each other come first. */
+const previewOrder = [
+  "first_name",
+  "last_name",
+  "company",
+  "title",
+  "email_work",
+  "phone_work",
+  "status",
+  "tags",
+  "email_home",
+  "email_other",
+  "phone_home",
+  "phone_other",
+  "first_seen",
+  "last_seen",
+  "has_newsletter",
+  "linkedin_url",
+  "gender",
+  "background",
+];
+const rowsShown = 5;
+const remarksShown = 5;

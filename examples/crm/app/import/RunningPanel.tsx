@@ -1,0 +1,133 @@
+import HourglassTopIcon from "@mui/icons-material/HourglassTop";
+import PauseIcon from "@mui/icons-material/Pause";
+import PlayArrowIcon from "@mui/icons-material/PlayArrow";
+import SendIcon from "@mui/icons-material/Send";
+import StopIcon from "@mui/icons-material/Stop";
+import { Alert, Box, Button, DialogActions, DialogContent, Typography } from "@mui/material";
+import type { ImportProgress } from "../../import/importer.mjs";
+import { CircuitChip } from "../demo/CircuitChip.tsx";
+import { useLingering } from "../useLingering.ts";
+import { useNow } from "../useNow.ts";
+import { count, counted, rate, span, waitingWords } from "../words.ts";
+import { Announcer } from "./Announcer.tsx";
+import type { Stage } from "./ImportSession.tsx";
+import { useImportSession } from "./ImportSession.tsx";
+import { ProgressBar, percentOf } from "./ProgressBar.tsx";
+import { SpeedCurve } from "./SpeedCurve.tsx";
+import { Tiles } from "./Tiles.tsx";
+
+type Props = Extract<Stage, { name: "running" }>;
+
+export function RunningPanel({ file, job, progress, history }: Props) {
+  const { close } = useImportSession();
+  const now = useNow(250);
+  const waiting = waitingWords({ ...progress, waiting: useLingering(progress.waiting, lingerMs) }, now);
+  const isPaused = progress.state === "paused";
+  const isStopping = progress.state === "cancelled";
+
+  return (
+    <>
+      <DialogContent sx={{ display: "flex", flexDirection: "column", gap: 2.5 }} data-testid="import-running">
+        <Box sx={{ display: "flex", flexWrap: "wrap", alignItems: "end", gap: 1 }}>
+          <Typography sx={{ fontSize: "2.5rem", fontWeight: 700, lineHeight: 1, letterSpacing: "-0.03em" }}>
+            <span data-testid="import-percent">{percentOf(progress)}</span>
+            <Typography component="span" color="text.secondary" sx={{ fontSize: "1.25rem" }}>
+              {" "}
+              %
+            </Typography>
+          </Typography>
+          <Typography sx={{ flexGrow: 1, pl: 1 }} color="text.secondary" data-testid="import-processed">
+            {count(progress.processed)} of {counted(progress.total, "row")}
+          </Typography>
+          <CircuitChip testId="import-circuit" />
+        </Box>
+
+        <Box>
+          <ProgressBar progress={progress} label={`Importing ${file.name}`} />
+          <Box sx={{ display: "flex", justifyContent: "space-between", mt: 1, typography: "body2" }}>
+            <span data-testid="import-rate">{rate(progress.ratePerSecond)} rows/s</span>
+            <span data-testid="import-eta">{timeLeft(progress)}</span>
+          </Box>
+        </Box>
+
+        <Alert
+          severity={waiting === null ? "info" : "warning"}
+          icon={waiting === null ? <SendIcon /> : isPaused ? <PauseIcon /> : <HourglassTopIcon />}
+          data-testid="import-status"
+        >
+          {waiting ?? sendingWords(progress.throttled)}
+        </Alert>
+        <Announcer progress={progress} />
+
+        <Tiles
+          tiles={[
+            { id: "imported", label: "Imported", value: progress.imported, tone: "success" },
+            { id: "duplicate", label: "Duplicates", value: progress.duplicate, tone: "info" },
+            { id: "failed", label: "Failed", value: progress.failed, tone: "error" },
+            { id: "throttled", label: "Refused for now", value: progress.throttled, tone: "warning" },
+            { id: "retries", label: "Sent again", value: progress.retries, tone: "default" },
+          ]}
+          prefix="count"
+        />
+        <SpeedCurve history={history} />
+      </DialogContent>
+      <DialogActions disableSpacing sx={{ flexWrap: "wrap", gap: 1, px: 3, pb: 2.5 }}>
+        <Button
+          color="error"
+          startIcon={<StopIcon />}
+          onClick={() => job.cancel()}
+          disabled={isStopping}
+          data-testid="import-cancel"
+        >
+          Cancel import
+        </Button>
+        <Button
+          onClick={close}
+          sx={{ ml: { sm: "auto" }, order: { xs: -1, sm: 0 }, width: { xs: "100%", sm: "auto" } }}
+          data-testid="import-background"
+        >
+          Continue in the background
+        </Button>
+        {isPaused ? (
+          <Button
+            variant="contained"
+            startIcon={<PlayArrowIcon />}
+            onClick={() => job.resume()}
+            sx={lastOnTheLine}
+            data-testid="import-resume"
+          >
+            Resume
+          </Button>
+        ) : (
+          <Button
+            variant="outlined"
+            startIcon={<PauseIcon />}
+            onClick={() => job.pause()}
+            sx={lastOnTheLine}
+            disabled={isStopping}
+            data-testid="import-pause"
+          >
+            Pause
+          </Button>
+        )}
+      </DialogActions>
+    </>
+  );
+}
+
+/** The speed of the last seconds says nothing about the time left while nothing moves for another reason. */
+function timeLeft({ etaMs, waiting, state }: ImportProgress): string {
+  if (state === "cancelled") return "";
+  if (waiting !== null && waiting.reason !== "cooldown") return "time left unknown";
+  return etaMs === null ? "estimating the time left" : `about ${span(etaMs)} left`;
+}
+
+function sendingWords(throttled: number): string {
+  if (throttled === 0) return "Sending rows. The server takes them as fast as we send.";
+  return "Sending rows at the pace the server allows. Refused rows go back in the line; none is lost.";
+}
+
+const lastOnTheLine = { ml: { xs: "auto", sm: 0 } };
+
+/** Longer than the moments between two waits at a limit per second. */
+const lingerMs = 1500;

@@ -1,0 +1,196 @@
+/**
+ * The core: compiled at first use, watched for traps, started again after one.
+ *
+ * Whatever goes wrong here ends in a state and an event, never in an exception for the caller: a resilience library
+ * must not be what breaks the page.
+ */
+
+import * as glue from "../pkg/core.js";
+import { type Alarm, plainAlarm } from "./host.ts";
+import type { CoreState } from "./types.ts";
+
+/** @internal */
+export type Core = typeof glue;
+/** @internal */
+export type ServiceCore = InstanceType<Core["ServiceCore"]>;
+
+/** What `init` takes: where the module is, or the module. */
+export type WasmSource = string | URL | Response | Promise<Response> | BufferSource | WebAssembly.Module;
+
+/** The number of the present instance. What an earlier one issued is void. */
+export let instance = 0;
+
+let state: CoreState = "idle";
+let source: (() => BufferSource | WebAssembly.Module) | null = null;
+let compiling: Promise<void> | null = null;
+let traps: number[] = [];
+const alarms = new Set<Promise<void>>();
+const listeners = new Set<(state: CoreState) => void>();
+
+/**
+ * Says where the bytes of the core are, and hands back `api` unchanged. Written so that a bundler keeps the bytes
+ * exactly when it keeps something that needs them.
+ */
+export function provide<T>(bytes: () => BufferSource | WebAssembly.Module, api: T): T {
+  source ??= bytes;
+  return api;
+}
+
+/** The state of the core. */
+export function coreState(): CoreState {
+  return state;
+}
+
+/**
+ * The core, compiled now if it was not yet; `null` when there is none, and calls pass through.
+ * @internal
+ */
+export function core(): Core | null {
+  if (state === "ready") return glue;
+  if (state !== "idle" || compiling !== null || source === null) return null;
+  start(source);
+  return coreIfReady();
+}
+
+/**
+ * Compiles the core ahead of its first use and off the main thread where the platform can. Needed only with
+ * `tidegate/external`, which comes without the bytes. Never rejects for lack of WebAssembly: `coreState()` tells.
+ *
+ * @throws when `wasm` cannot be fetched or is no WebAssembly module.
+ */
+export async function init(options: { wasm?: WasmSource } = {}): Promise<CoreState> {
+  if (state === "ready") return state;
+  if (!hasWebAssembly()) return enter("no-wasm");
+  const given = options.wasm ?? source?.();
+  if (given === undefined) throw new TypeError("init: `wasm` is needed here: a URL, a Response, bytes or a WebAssembly.Module.");
+  compiling ??= compile(given).finally(() => {
+    compiling = null;
+  });
+  await compiling;
+  return state;
+}
+
+/** Calls back at every change of the state. Returns the way to stop that. */
+export function onCoreState(listener: (state: CoreState) => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/**
+ * The core threw what it never throws on purpose. Its memory may be torn, so nobody asks it again; once its last alarm
+ * has run out it is started anew. (Earlier, that alarm would be lost, and with it whoever waits for it.)
+ */
+export function trapped(now: number): void {
+  if (state !== "ready") return;
+  instance++;
+  traps = [...traps.filter((time) => now - time < TRAP_WINDOW_MS), now];
+  enter("trap");
+  if (traps.length < TRAPS_TOLERATED) void restart();
+}
+
+/** The default alarm: the core's while it runs. */
+export const alarm: Alarm = (ms, signal) => {
+  if (coreIfReady() === null) return plainAlarm(ms, signal);
+  const ringing = glue.sleep(ms, signal) as Promise<void>;
+  alarms.add(ringing);
+  const rung = (): void => void alarms.delete(ringing);
+  ringing.then(rung, rung);
+  return ringing;
+};
+
+/** A third trap within a minute leaves the core off: it would trap again. */
+const TRAPS_TOLERATED = 3;
+const TRAP_WINDOW_MS = 60_000;
+
+function start(from: () => BufferSource | WebAssembly.Module): void {
+  if (!hasWebAssembly()) {
+    enter("no-wasm");
+    return;
+  }
+  try {
+    const given = from();
+    run(given instanceof WebAssembly.Module ? given : new WebAssembly.Module(given));
+  } catch (error) {
+    enter(stateAfter(error));
+    // The limit is one of synchronous compilation: until it is done elsewhere, calls pass through.
+    if (state === "limit") init().catch(() => {});
+  }
+}
+
+async function compile(given: WasmSource): Promise<void> {
+  try {
+    run(await moduleFrom(given));
+  } catch (error) {
+    const after = stateAfter(error);
+    if (after === "csp" || error instanceof RangeError) enter(after);
+    else throw error;
+  }
+}
+
+function run(module: WebAssembly.Module): void {
+  glue.initSync({ module });
+  instance++;
+  enter("ready");
+}
+
+async function moduleFrom(given: WasmSource): Promise<WebAssembly.Module> {
+  if (given instanceof WebAssembly.Module) return given;
+  if (typeof given === "string" || given instanceof URL) return fetched(fetch(given));
+  if (isResponse(given)) return fetched(Promise.resolve(given));
+  return WebAssembly.compile(given as BufferSource);
+}
+
+/** Streaming where the server names the type, whole where it does not. */
+async function fetched(pending: Promise<Response>): Promise<WebAssembly.Module> {
+  const response = await pending;
+  if (!response.ok) throw new Error(`init: ${response.url || "the module"} answered HTTP ${response.status}.`);
+  if (response.headers.get("content-type")?.startsWith("application/wasm") && "compileStreaming" in WebAssembly) {
+    return WebAssembly.compileStreaming(response);
+  }
+  return WebAssembly.compile(await response.arrayBuffer());
+}
+
+function isResponse(given: WasmSource): given is Response | Promise<Response> {
+  return typeof given === "object" && ("then" in given || "arrayBuffer" in given);
+}
+
+async function restart(): Promise<void> {
+  await Promise.allSettled(alarms);
+  try {
+    glue.__wbg_reset_state();
+    instance++;
+    enter("ready");
+  } catch {
+    // It stays off until the page is loaded again; calls pass through.
+  }
+}
+
+function coreIfReady(): Core | null {
+  return state === "ready" ? glue : null;
+}
+
+function hasWebAssembly(): boolean {
+  return typeof WebAssembly === "object" && WebAssembly !== null;
+}
+
+function stateAfter(error: unknown): CoreState {
+  if (error instanceof RangeError) return "limit";
+  return mayCompile() ? "no-wasm" : "csp";
+}
+
+/** `WebAssembly.validate` works under every policy: only compiling the smallest module there is tells. */
+function mayCompile(): boolean {
+  try {
+    return new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)) instanceof WebAssembly.Module;
+  } catch {
+    return false;
+  }
+}
+
+function enter(next: CoreState): CoreState {
+  if (next !== state) {
+    state = next;
+    for (const listener of [...listeners]) listener(next);
+  }
+  return next;
+}

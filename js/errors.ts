@@ -1,0 +1,126 @@
+import type { MessageInfo, RateLimitErrorCode } from "./types.ts";
+
+/** Found on every RateLimitError, also on those of another realm or of another copy of the package. */
+const BRAND = Symbol.for("tidegate.RateLimitError");
+
+export interface RateLimitErrorDetails {
+  code: RateLimitErrorCode;
+  /** What comes before the user message in `message`. */
+  summary: string;
+  userMessage: string;
+  attempts: number;
+  retryAfterMs?: number | undefined;
+  resourceName?: string | undefined;
+  operation?: string | undefined;
+  originalError?: unknown;
+}
+
+/** A call that we ended. `message` is for the log, `userMessage` for the person in front of the screen. */
+export class RateLimitError extends Error {
+  readonly code: RateLimitErrorCode;
+  readonly userMessage: string;
+  /** Always 429: who looks at the status of an error finds a refusal, never a reason to log the user out. */
+  readonly status: 429;
+  /** Attempts made; 0 when the call was rejected before its first. */
+  readonly attempts: number;
+  /** After how many milliseconds another try may be worth it. */
+  readonly retryAfterMs?: number;
+  readonly resourceName?: string;
+  readonly operation?: string;
+  /** What the last attempt threw, or the refusal that it returned. */
+  readonly originalError: unknown;
+
+  constructor(details: RateLimitErrorDetails) {
+    super(details.summary + details.userMessage, { cause: details.originalError });
+    this.code = details.code;
+    this.userMessage = details.userMessage;
+    this.status = 429;
+    this.attempts = details.attempts;
+    if (details.retryAfterMs !== undefined) this.retryAfterMs = details.retryAfterMs;
+    if (details.resourceName !== undefined) this.resourceName = details.resourceName;
+    if (details.operation !== undefined) this.operation = details.operation;
+    this.originalError = details.originalError;
+  }
+
+  /** A literal, because minifiers rename classes. */
+  override get name(): string {
+    return "RateLimitError";
+  }
+
+  get [BRAND](): true {
+    return true;
+  }
+}
+
+/** Whether it is one of our errors: also across realms, duplicated packages and structured clones. Never throws. */
+export function isRateLimitError(error: unknown): error is RateLimitError {
+  if (typeof error !== "object" || error === null) return false;
+  try {
+    if ((error as { [BRAND]?: unknown })[BRAND] === true) return true;
+    const { name, code } = error as { name?: unknown; code?: unknown };
+    return name === "RateLimitError" && isOurCode(code);
+  } catch {
+    return false;
+  }
+}
+
+/** Whether it is one of the codes of RateLimitError. */
+export function isOurCode(code: unknown): code is RateLimitErrorCode {
+  return typeof code === "string" && Object.hasOwn(texts, code);
+}
+
+/** A configuration, or an option of a call, that is not legal. */
+export class RateLimitConfigError extends Error {
+  /** Its name, such as `maxRetries` or `retryBudget.ratio`. */
+  readonly field: string;
+  /** What was given. */
+  readonly value: unknown;
+  /** What would have been legal. */
+  readonly expected: string;
+
+  constructor(field: string, value: unknown, expected: string) {
+    super(`${field}: expected ${expected}, got ${describe(value)}.`);
+    this.field = field;
+    this.value = value;
+    this.expected = expected;
+  }
+
+  override get name(): string {
+    return "RateLimitConfigError";
+  }
+}
+
+/** The English words for people. */
+export function userMessage(code: RateLimitErrorCode, info: MessageInfo): string {
+  return texts[code].replace("{time}", info.retryTime === undefined ? "later" : clockTime(info.retryTime));
+}
+
+const texts: Record<RateLimitErrorCode, string> = {
+  RATE_LIMIT_MAX_RETRIES_EXCEEDED: "The system is temporarily overloaded. Please try again in a few moments.",
+  RATE_LIMIT_CIRCUIT_OPEN: "Too many requests. Please wait 1-2 minutes before trying again.",
+  RATE_LIMIT_RETRY_AFTER_TOO_LONG: "The service asks to wait until {time}.",
+  RATE_LIMIT_DEADLINE_EXCEEDED: "This is taking longer than expected. Please try again.",
+  RATE_LIMIT_BUDGET_EXHAUSTED: "Many requests are failing at the moment. Please try again in a minute.",
+  RATE_LIMIT_QUOTA_EXHAUSTED: "The limit of {n} per {window} is reached. Next one at {time}.",
+  RATE_LIMIT_CONCURRENCY_EXCEEDED: "Too many operations at once. Please try again in a moment.",
+  RATE_LIMIT_QUEUE_FULL: "Too many operations are waiting. Please try again later.",
+  RATE_LIMIT_POOL_CLOSED: "This operation was stopped.",
+  RATE_LIMIT_CORE_UNAVAILABLE: "Limits cannot be checked on this device.",
+};
+
+/** The time of day, in the user's manner; with the date when that is another day. */
+function clockTime(time: number): string {
+  const date = new Date(time);
+  if (Number.isNaN(date.getTime())) return "later";
+  return date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+/** A value in an error message: short, and safe with anything. */
+function describe(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, 80));
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function") return "a function";
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "object" && value !== null) return "an object";
+  return String(value);
+}

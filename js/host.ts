@@ -1,0 +1,224 @@
+/**
+ * The only file that reads a clock, sets a timer or asks for randomness, and the table of everybody who waits.
+ */
+
+import type { Host } from "./types.ts";
+
+/**
+ * Milliseconds that never go backwards.
+ *
+ * `Date.now()`, looked up on the global object at each reading: cheap, moved by fake timers, and it goes on while the
+ * machine sleeps. When it was set back, or stands still while time goes by (a test that freezes it), the time since
+ * the last anchor is taken from `performance.now()`. The two are only ever compared over one and the same stretch of
+ * time: adding up steps of both would run faster than real time.
+ */
+export class Clock {
+  #wall = 0;
+  #offset = 0;
+  #anchor = 0;
+  #anchorPerformance = 0;
+
+  constructor() {
+    this.#wall = Date.now();
+    this.#drop(this.#wall);
+  }
+
+  now(): number {
+    const wall = Date.now();
+    if (wall < this.#wall) return this.#setBack(wall);
+    this.#wall = wall;
+    return wall + this.#offset;
+  }
+
+  /** Compares the two clocks. Called when a wait begins or ends: often enough to notice, too seldom to cost. */
+  check(): void {
+    const now = this.now();
+    const behind = this.#anchor + this.#elapsed() - now;
+    if (behind > TOLERANCE_MS) {
+      this.#offset += behind;
+      this.#drop(now + behind);
+    } else if (behind < -TOLERANCE_MS) {
+      // A forward step, or the machine slept: that is time that passed.
+      this.#drop(now);
+    }
+  }
+
+  #setBack(wall: number): number {
+    const before = this.#wall + this.#offset;
+    const now = Math.max(before, this.#anchor + this.#elapsed());
+    this.#wall = wall;
+    this.#offset = now - wall;
+    this.#drop(now);
+    return now;
+  }
+
+  #elapsed(): number {
+    return Math.max(0, performanceNow() - this.#anchorPerformance);
+  }
+
+  #drop(now: number): void {
+    this.#anchor = now;
+    this.#anchorPerformance = performanceNow();
+  }
+}
+
+/** More than the granularity of any browser's clock, less than anybody notices. */
+const TOLERANCE_MS = 50;
+
+function performanceNow(): number {
+  return globalThis.performance?.now() ?? 0;
+}
+
+/** What the platform offers. The alarm is the core's while there is one. */
+export interface Platform extends Host {
+  /** The wall clock, for dates that a server wrote. */
+  wall(): number;
+  /** Called when a wait begins or ends. */
+  check(): void;
+  /** Called when an alarm has run its full length, so that it is then at least. */
+  reached(time: number): void;
+  /** Our own randomness is seeded in the core; a host of the caller's replaces it. */
+  readonly draws: boolean;
+}
+
+/** The host in use: what the caller gave, and the platform for the rest. */
+export function platform(given: Partial<Host> | undefined, alarm: Alarm): Platform {
+  const clock = new Clock();
+  const read = given?.now?.bind(given) ?? (() => clock.now());
+  const sleep = given?.sleep?.bind(given);
+  // A sleep of the caller's has the last word on time: one that returns at once must not be asked for ever.
+  let floor = Number.NEGATIVE_INFINITY;
+  return {
+    now: sleep ? () => Math.max(read(), floor) : read,
+    wall: given?.now ? read : () => Date.now(),
+    check: given?.now ? () => {} : () => clock.check(),
+    reached: sleep ? (time) => void (floor = Math.max(floor, time)) : () => {},
+    random: given?.random?.bind(given) ?? Math.random,
+    draws: given?.random !== undefined,
+    sleep: sleep ?? alarm,
+  };
+}
+
+/** Resolves after `ms`, or when the signal aborts. */
+export type Alarm = (ms: number, signal?: AbortSignal) => Promise<void>;
+
+/** An alarm without the core. */
+export function plainAlarm(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, Math.min(ms, LONGEST_TIMER_MS));
+    signal?.addEventListener("abort", done, { once: true });
+  });
+}
+
+/** A timer of the platform holds its delay in 31 bits and fires at once beyond. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** One that waits. */
+export interface Wait {
+  until: number;
+  wake(): void;
+}
+
+/**
+ * Everybody who waits until a time, and one alarm for the first of them.
+ *
+ * An alarm only wakes; who is due is decided by the clock. Alarms last at most a minute, or a tenth of what is left,
+ * so that a laptop that slept through the end of a wait notices soon.
+ */
+export class Waits {
+  readonly #platform: Platform;
+  readonly #waits = new Set<Wait>();
+  #alarm: { at: number; stop: AbortController } | null = null;
+
+  constructor(platform: Platform) {
+    this.#platform = platform;
+  }
+
+  add(until: number, wake: () => void): Wait {
+    this.#platform.check();
+    const wait = { until, wake };
+    this.#waits.add(wait);
+    if (this.#alarm === null || until < this.#alarm.at) this.#arm(until);
+    return wait;
+  }
+
+  remove(wait: Wait | null | undefined): void {
+    if (!wait || !this.#waits.delete(wait)) return;
+    if (this.#waits.size === 0) this.#disarm();
+  }
+
+  /** Sets a new alarm without touching the old one, which belongs to an instance of the core that is gone. */
+  rearm(): void {
+    this.#alarm = null;
+    this.#armForFirst();
+  }
+
+  #arm(until: number): void {
+    this.#disarm();
+    const now = this.#platform.now();
+    const left = Math.max(0, Math.ceil(until - now));
+    const ms = Math.min(left, Math.max(SHORT_ALARM_MS, left / 10), LONGEST_TIMER_MS);
+    const alarm = { at: until, stop: new AbortController() };
+    this.#alarm = alarm;
+    this.#sleep(ms, alarm.stop.signal).then(() => {
+      if (alarm !== this.#alarm) return;
+      this.#platform.reached(now + ms);
+      this.#ring();
+    });
+  }
+
+  /** A host whose sleep fails is one that cannot sleep: the platform's timer stands in. */
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#platform.sleep(ms, signal);
+    } catch {
+      await plainAlarm(ms, signal);
+    }
+  }
+
+  #disarm(): void {
+    this.#alarm?.stop.abort();
+    this.#alarm = null;
+  }
+
+  #ring(): void {
+    this.#alarm = null;
+    this.#platform.check();
+    const now = this.#platform.now();
+    const due = [...this.#waits].filter((wait) => wait.until <= now).sort((a, b) => a.until - b.until);
+    for (const wait of due) {
+      // One that was woken before it may have removed the next one.
+      if (this.#waits.delete(wait)) wait.wake();
+    }
+    this.#armForFirst();
+  }
+
+  #armForFirst(): void {
+    let first = Number.POSITIVE_INFINITY;
+    for (const { until } of this.#waits) first = Math.min(first, until);
+    if (this.#waits.size > 0 && (this.#alarm === null || first < this.#alarm.at)) this.#arm(first);
+  }
+}
+
+/** An alarm of a minute is cheap, and a minute late after a sleep is soon enough. */
+const SHORT_ALARM_MS = 60_000;
+
+/** Whether the platform believes that it has a connection; where it cannot tell, it has. */
+export function isOnline(): boolean {
+  return globalThis.navigator?.onLine !== false;
+}
+
+/** A random UUID, also on pages without a secure context. */
+export function randomKey(): string {
+  if (typeof globalThis.crypto?.randomUUID === "function") return crypto.randomUUID();
+  const hex = Array.from({ length: 32 }, () => Math.floor(Math.random() * 16).toString(16));
+  hex[12] = "4";
+  hex[16] = "89ab".charAt(Math.floor(Math.random() * 4));
+  return hex.join("").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}

@@ -1,0 +1,191 @@
+import { Judgement } from "./codes.ts";
+import type { Core, ServiceCore } from "./core.ts";
+import type { Alarm } from "./host.ts";
+import type { Outcome, Verdict } from "./types.ts";
+
+/** What one attempt brought. */
+export interface Brought {
+  thrown: boolean;
+  /** What was thrown or returned. */
+  value: unknown;
+  /** We ended the attempt before it ended by itself. */
+  stopped?: { why: "aborted" | "deadline" | "timeout" };
+}
+
+/** A code of `Judgement`, and for a refusal the delay that the server asked for (NaN: none). */
+export interface Judged {
+  code: number;
+  hintMs: number;
+}
+
+export type VerdictName = "success" | "throttled" | "transient" | "permanent" | "ignored";
+
+/**
+ * Whether a returned value is plainly no refusal and no error: then the core need not read it. It must never say so of
+ * anything that the core would judge otherwise; where in doubt it says no.
+ */
+export function isPlainSuccess(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return typeof value !== "function";
+  try {
+    const { status, error, rateLimitExceeded, data } = value as Record<string, unknown>;
+    if (error !== undefined && error !== null) return false;
+    if (rateLimitExceeded !== undefined) return false;
+    if (typeof data === "object" && data !== null && "rateLimitExceeded" in data) return false;
+    return status === undefined || (typeof status === "number" && status >= 200 && status < 400);
+  } catch {
+    return false;
+  }
+}
+
+/** The judgement of the core. */
+export async function judge(
+  wasm: Core,
+  core: ServiceCore,
+  brought: Brought,
+  wall: number,
+  sleep: Alarm,
+): Promise<Judged> {
+  const code = core.judge(brought.value, brought.thrown, wall);
+  const hintMs = core.after();
+  const throttled = code === Judgement.throttled || code === Judgement.throttledCall;
+  if (!throttled || !Number.isNaN(hintMs)) return { code, hintMs };
+  const body = await bodyOf(brought.value, sleep);
+  return { code, hintMs: body === undefined ? Number.NaN : wasm.hint_in(body, wall) };
+}
+
+/** A verdict of the application in codes. Throws a TypeError when it is none. */
+export function judgedAs(verdict: Verdict): Judged {
+  if (typeof verdict === "object" && verdict?.throttled === true) {
+    const { retryAfterMs, scope } = verdict;
+    const hintMs = typeof retryAfterMs === "number" && retryAfterMs >= 0 ? retryAfterMs : Number.NaN;
+    return { code: scope === "call" ? Judgement.throttledCall : Judgement.throttled, hintMs };
+  }
+  switch (verdict) {
+    case "success":
+    case "transient":
+    case "permanent":
+    case "ignored":
+      return { code: Judgement[verdict], hintMs: Number.NaN };
+    default:
+      throw new TypeError(
+        'classify: expected "success", "transient", "permanent", "ignored", { throttled: true } or undefined.',
+      );
+  }
+}
+
+export function verdictName(code: number): VerdictName {
+  switch (code) {
+    case Judgement.success:
+      return "success";
+    case Judgement.throttled:
+    case Judgement.throttledCall:
+      return "throttled";
+    case Judgement.transient:
+    case Judgement.silent:
+      return "transient";
+    case Judgement.permanent:
+      return "permanent";
+    default:
+      return "ignored";
+  }
+}
+
+/** The facts for an application's `classify`: the first status, code and message that are found. */
+export function outcomeOf(brought: Brought, durationMs: number, hintMs: number): Outcome {
+  const places = [brought.value, ...["error", "cause", "response"].map((key) => read(brought.value, key))];
+  const first = <T>(keys: string[], as: (value: unknown) => T | undefined): T | undefined => {
+    for (const place of places) {
+      for (const key of keys) {
+        const found = as(read(place, key));
+        if (found !== undefined) return found;
+      }
+    }
+    return undefined;
+  };
+  const status = first(["status", "statusCode"], numberIn);
+  const code = first(["code"], (value) => (typeof value === "number" ? String(value) : textIn(value)));
+  const message = first(["message"], textIn);
+  return {
+    ...(brought.thrown ? { error: brought.value } : { value: brought.value }),
+    ...(status !== undefined && { status }),
+    ...(code !== undefined && { code }),
+    ...(message !== undefined && { message }),
+    ...(!Number.isNaN(hintMs) && { retryAfterMs: hintMs }),
+    durationMs,
+  };
+}
+
+/** A property of somebody else's object; a getter that throws is one that is not there. */
+function read(from: unknown, key: string): unknown {
+  if (typeof from !== "object" || from === null) return undefined;
+  try {
+    return (from as Record<string, unknown>)[key];
+  } catch {
+    return undefined;
+  }
+}
+
+function textIn(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+function numberIn(value: unknown): number | undefined {
+  if (typeof value === "number" && Number.isFinite(value)) return value;
+  return typeof value === "string" && /^\d{1,3}$/.test(value) ? Number(value) : undefined;
+}
+
+/**
+ * The beginning of the body of a refused, unread `Response` (the value itself, or in an error's `context` or
+ * `response`), as something that the core finds hints in. The response itself stays unread.
+ */
+async function bodyOf(value: unknown, sleep: Alarm): Promise<object | undefined> {
+  const response = unreadResponse(value);
+  if (response === null) return undefined;
+  const enough = new AbortController();
+  try {
+    // Whoever refuses us and then dawdles over the explanation is not worth waiting for.
+    const text = await Promise.race([beginningOf(response.clone()), sleep(BODY_MS, enough.signal)]);
+    return text === undefined ? undefined : asPlace(text);
+  } catch {
+    return undefined;
+  } finally {
+    enough.abort();
+  }
+}
+
+function unreadResponse(value: unknown): Response | null {
+  const error = read(value, "error");
+  const candidates = [value, ...["context", "response"].flatMap((key) => [read(value, key), read(error, key)])];
+  return candidates.find((candidate) => candidate instanceof Response && !candidate.bodyUsed) as Response ?? null;
+}
+
+async function beginningOf(response: Response): Promise<string> {
+  const reader = response.body?.getReader();
+  if (!reader) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
+  while (bytes < BODY_BYTES) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const piece = value.subarray(0, BODY_BYTES - bytes);
+    bytes += piece.length;
+    text += decoder.decode(piece, { stream: true });
+  }
+  reader.cancel().catch(() => {});
+  return text;
+}
+
+function asPlace(text: string): object {
+  try {
+    return { body: JSON.parse(text) as unknown };
+  } catch {
+    return { message: text };
+  }
+}
+
+/** A refusal is short; what is longer is a page for people, whose first lines say what it is. */
+const BODY_BYTES = 4096;
+
+/** The body of a refusal comes with its headers, or something is wrong. */
+const BODY_MS = 1_000;

@@ -1,0 +1,605 @@
+import { Attempt, abortReason, Call, onAbort } from "./call.ts";
+import { Flag, Judgement, Next, phases, Reason, Transition } from "./codes.ts";
+import { merged, type ShellConfig, shellConfig } from "./config.ts";
+import { alarm, core, coreState, instance, onCoreState, type ServiceCore, trapped } from "./core.ts";
+import { isRateLimitError, RateLimitConfigError, RateLimitError, userMessage } from "./errors.ts";
+import { Emitter } from "./events.ts";
+import { isOnline, type Platform, platform, Waits } from "./host.ts";
+import { type Brought, isPlainSuccess, type Judged, judge, judgedAs, outcomeOf, verdictName } from "./judge.ts";
+import { type CoreMetrics, Groups, metricsSnapshot } from "./metrics.ts";
+import type {
+  AttemptInfo,
+  CallContext,
+  CircuitState,
+  CoreState,
+  Host,
+  MessageInfo,
+  MetricsSnapshot,
+  RateLimitConfig,
+  RateLimitErrorCode,
+  ServiceEvents,
+} from "./types.ts";
+import { type Answer, answerOf, Waiters } from "./waiters.ts";
+
+type Operation<T> = (attempt: AttemptInfo) => T | PromiseLike<T>;
+
+/**
+ * Retries, a circuit breaker and a shared cooldown for everything that counts against one server's limits.
+ *
+ * The loop is here, the decisions are the core's: a call that succeeds costs two calls into it, with numbers only.
+ * Without the core calls pass straight through.
+ */
+export class RateLimitService {
+  #given: Partial<RateLimitConfig>;
+  #shell: ShellConfig;
+  readonly #platform: Platform;
+  readonly #waits: Waits;
+  readonly #waiters: Waiters;
+  readonly #emitter: Emitter<ServiceEvents>;
+  readonly #groups = new Groups();
+  readonly #unwatch: () => void;
+
+  #core: ServiceCore | null = null;
+  /** Of which instance of the core `#core` is. */
+  #instance = 0;
+  #attemptTimeoutMs = Number.NaN;
+  #callDeadlineMs = Number.NaN;
+  #maxRetries = 0;
+  #isolated = false;
+  #disposed = false;
+
+  /** @throws RateLimitConfigError for a value out of its range and for an unknown field. */
+  constructor(config?: Partial<RateLimitConfig>, host?: Partial<Host>) {
+    this.#given = merged({}, config);
+    this.#shell = shellConfig(this.#given);
+    this.#platform = platform(host, alarm);
+    this.#waits = new Waits(this.#platform);
+    this.#waiters = new Waiters(this.#platform, this.#waits, () => this.#poll());
+    this.#emitter = new Emitter((error) => this.#shell.log.error("A listener threw", error));
+    this.#unwatch = onCoreState((state) => this.#coreChanged(state));
+    this.#build();
+  }
+
+  /**
+   * Calls `operation`, and again when the server refuses, until it is done or there is no sense in going on.
+   *
+   * @returns what the operation resolves with: the same value.
+   * @throws what the operation throws, the same object, when that is no refusal; a RateLimitError when refusals outlast
+   *   the retries, the circuit is open, or the call cannot be over in time; the signal's reason when it aborts; a
+   *   TypeError when `operation` is no function; a RateLimitConfigError for an illegal context.
+   */
+  async executeWithRetry<T>(
+    operation: (attempt: AttemptInfo) => T | PromiseLike<T>,
+    context: CallContext = NO_CONTEXT,
+  ): Promise<T> {
+    if (typeof operation !== "function") throw new TypeError("executeWithRetry: the operation must be a function.");
+    const wasm = this.#ready();
+    const group = context === NO_CONTEXT ? 0 : this.#groups.numberOf(context);
+    const call = new Call(context, this.#platform.now(), this.#callDeadlineMs, this.#maxRetries, group);
+    if (wasm === null) return this.#passThrough(operation, call);
+    if (context.signal?.aborted) throw abortReason(context.signal);
+    let permit: number;
+    try {
+      permit = wasm.begin(call.arrival, call.deadline, call.priority, group);
+    } catch (error) {
+      this.#trapped(error);
+      return this.#passThrough(operation, call);
+    }
+    return permit > 0 ? this.#run(operation, call, wasm, permit) : this.#runLater(operation, call, wasm, permit);
+  }
+
+  /** The circuit as the next call would meet it. Reading it changes nothing. */
+  getCircuitState(): CircuitState {
+    const state = this.#ask((wasm) => wasm.circuit(this.#platform.now()) as CircuitState);
+    if (state) return state;
+    return this.#isolated
+      ? { ...CLOSED, isOpen: true, state: "isolated", retryAfterMs: Number.POSITIVE_INFINITY }
+      : { ...CLOSED };
+  }
+
+  /** Closes the circuit, zeroes its counters and ends a cooldown. */
+  resetCircuit(): void {
+    this.#isolated = false;
+    this.#ask((wasm) => wasm.reset());
+    this.#poll();
+  }
+
+  /** Holds the circuit open until `resetCircuit()`, also while there is no core. */
+  isolateCircuit(): void {
+    this.#isolated = true;
+    this.#ask((wasm) => wasm.isolate());
+    this.#poll();
+  }
+
+  /** What was counted since the service was made, or since the core was started anew after a trap. */
+  getMetrics(): MetricsSnapshot {
+    return metricsSnapshot(this.#ask((wasm) => wasm.metrics() as CoreMetrics) ?? null, this.#groups);
+  }
+
+  /**
+   * Other values from the next decision on; fields that are left out keep theirs. Counters and an open circuit stay.
+   *
+   * @throws RateLimitConfigError, and then nothing has changed.
+   */
+  updateConfig(config: Partial<RateLimitConfig>): void {
+    const given = merged(this.#given, config);
+    const shell = shellConfig(given);
+    const wasm = this.#current();
+    if (wasm) {
+      this.#configured(() => wasm.configure(given));
+      this.#readDefaults(wasm);
+    }
+    this.#given = given;
+    this.#shell = shell;
+    this.#poll();
+  }
+
+  /** Calls `listener` at each event until the function that is returned is called. */
+  on<E extends keyof ServiceEvents>(event: E, listener: (event: ServiceEvents[E]) => void): () => void {
+    const off = this.#emitter.on(event, listener);
+    const state = coreState();
+    if (event === "core" && state !== "ready") {
+      this.#emitter.tell(listener as (event: ServiceEvents["core"]) => void, { state });
+    }
+    return off;
+  }
+
+  /** Ends every wait with an AbortError; later calls pass through. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#ask((wasm) => wasm.free());
+    this.#disposed = true;
+    this.#core = null;
+    this.#unwatch();
+    this.#waiters.endAll(new DOMException("The service was disposed.", "AbortError"));
+  }
+
+  // ---- the loop
+
+  async #run<T>(operation: Operation<T>, call: Call, wasm: ServiceCore, permit: number): Promise<T> {
+    for (;;) {
+      const attempt = new Attempt(call);
+      const started = this.#platform.now();
+      const brought = await this.#brought(operation, attempt, call);
+      if (!brought.thrown && this.#shell.classify === undefined && isPlainSuccess(brought.value)) {
+        this.#succeeded(wasm, permit, started, call);
+        return brought.value as T;
+      }
+      const next = await this.#after(wasm, permit, started, call, brought);
+      if (next === "pass on") return passedOn<T>(brought);
+      if (next === "core lost" || !this.#isCurrent(next.core)) return this.#passThrough(operation, call);
+      wasm = next.core;
+      permit = next.permit;
+    }
+  }
+
+  /** A call that could not go at once. */
+  async #runLater<T>(operation: Operation<T>, call: Call, wasm: ServiceCore, asked: number): Promise<T> {
+    const leave = await this.#admitted(wasm, asked, call);
+    if (leave === "core lost" || !this.#isCurrent(leave.core)) return this.#passThrough(operation, call);
+    return this.#run(operation, call, leave.core, leave.permit);
+  }
+
+  /** Lets the operation make its attempt. Never rejects. */
+  async #brought<T>(operation: Operation<T>, attempt: Attempt, call: Call): Promise<Brought> {
+    const bounded =
+      call.context.signal !== undefined || !Number.isNaN(call.deadline) || !Number.isNaN(this.#attemptTimeoutMs);
+    try {
+      const value = await (bounded ? this.#bounded(operation, attempt, call) : operation(attempt));
+      return { thrown: false, value };
+    } catch (error) {
+      if (error instanceof Stopped) return { thrown: true, value: error.reason, stopped: error };
+      return { thrown: true, value: error };
+    } finally {
+      attempt.end();
+    }
+  }
+
+  /** The attempt, or what ends it before: the caller's signal, the call's deadline, the attempt's own timeout. */
+  #bounded<T>(operation: Operation<T>, attempt: Attempt, call: Call): Promise<T> {
+    const { signal } = call.context;
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(new Stopped("aborted", abortReason(signal)));
+      const release: (() => void)[] = [];
+      const settle = (end: () => void): void => {
+        for (const free of release.splice(0)) free();
+        end();
+      };
+      const stop = (why: Stopped["why"], reason: unknown): void =>
+        settle(() => {
+          attempt.stop(reason);
+          reject(new Stopped(why, reason));
+        });
+      const ringAt = (time: number, why: Stopped["why"]): void => {
+        if (Number.isNaN(time)) return;
+        const wait = this.#waits.add(time, () => stop(why, timeoutError()));
+        release.push(() => this.#waits.remove(wait));
+      };
+      ringAt(this.#platform.now() + this.#attemptTimeoutMs, "timeout");
+      ringAt(call.deadline, "deadline");
+      if (signal) release.push(onAbort(signal, () => stop("aborted", abortReason(signal))));
+      // An operation that throws before its first await is an attempt like any other.
+      new Promise<T>((begin) => begin(operation(attempt))).then(
+        (value) => settle(() => resolve(value)),
+        (error) => settle(() => reject(error)),
+      );
+    });
+  }
+
+  #succeeded(wasm: ServiceCore, permit: number, started: number, call: Call): void {
+    if (!this.#isCurrent(wasm)) return;
+    const now = this.#platform.now();
+    try {
+      const flags = wasm.succeed(permit, now, started, call.group);
+      if (flags !== 0) this.#follow(wasm, flags);
+    } catch (error) {
+      this.#trapped(error);
+    }
+    if (this.#emitter.has("attempt")) this.#tellAttempt(call, now - started, Judgement.success);
+  }
+
+  /**
+   * What follows from an attempt that did not plainly succeed: leave for the next one, or what it brought is passed on.
+   * Rejects with an error of ours when the call ends with one.
+   */
+  async #after(wasm: ServiceCore, permit: number, started: number, call: Call, brought: Brought): Promise<After> {
+    const now = this.#platform.now();
+    const judged = await this.#judged(wasm, brought, now - started);
+    if (!this.#isCurrent(wasm)) return "pass on";
+    let next: number;
+    let answer: Answer;
+    try {
+      next = this.#tellCore(wasm, permit, started, call, judged);
+      answer = answerOf(wasm);
+    } catch (error) {
+      this.#trapped(error);
+      return "pass on";
+    }
+    this.#tellAttempt(call, now - started, judged.code);
+    if (brought.stopped?.why === "deadline") {
+      this.#ask((current) => current.rejected(call.group, Reason.deadline));
+      this.#poll();
+      throw this.#failure(call, { ...answer, reason: Reason.deadline }, brought);
+    }
+    if (next === Next.retry) return this.#retried(wasm, call, answer, brought);
+    this.#poll();
+    if (next === Next.reject) throw this.#failure(call, answer, brought);
+    return "pass on";
+  }
+
+  #tellCore(wasm: ServiceCore, permit: number, started: number, call: Call, { code, hintMs }: Judged): number {
+    const { context, arrival, deadline, priority, group, retries, maxRetries, delay } = call;
+    const idempotent = context.idempotent === true;
+    const draw = this.#platform.draws ? this.#platform.random() : Number.NaN;
+    const now = this.#platform.now();
+    // biome-ignore format: numbers cross for nothing, so there are many of them: the attempt, the call's use so far, the call
+    return wasm.end(
+      permit, now, started, code, hintMs, isOnline(),
+      retries, maxRetries, delay, idempotent,
+      arrival, deadline, priority, group, draw,
+    );
+  }
+
+  async #judged(wasm: ServiceCore, brought: Brought, durationMs: number): Promise<Judged> {
+    if (brought.stopped) return brought.stopped.why === "timeout" ? SILENT : IGNORED;
+    if (brought.thrown && isRateLimitError(brought.value)) return IGNORED;
+    const own = this.#ownJudgement(brought, durationMs);
+    if (own) return own;
+    const glue = core();
+    if (glue === null || !this.#isCurrent(wasm)) return IGNORED;
+    try {
+      return await judge(glue, wasm, brought, this.#platform.wall(), this.#platform.sleep);
+    } catch (error) {
+      this.#trapped(error);
+      return IGNORED;
+    }
+  }
+
+  /** What the application's `classify` says; one that fails leaves it to the built-in rules. */
+  #ownJudgement(brought: Brought, durationMs: number): Judged | null {
+    const { classify } = this.#shell;
+    if (!classify) return null;
+    try {
+      const hintMs = core()?.hint_in(brought.value, this.#platform.wall()) ?? Number.NaN;
+      const verdict = classify(outcomeOf(brought, durationMs, hintMs));
+      return verdict === undefined ? null : judgedAs(verdict);
+    } catch (error) {
+      this.#shell.log.error("classify failed", error);
+      return null;
+    }
+  }
+
+  // ---- waiting
+
+  async #retried(wasm: ServiceCore, call: Call, answer: Answer, brought: Brought): Promise<Leave | "core lost"> {
+    const { resourceName, operation } = call.context;
+    const { after: delayMs, until: untilTime } = answer;
+    const attempt = call.attempt;
+    call.retries++;
+    call.delay = delayMs;
+    this.#shell.log.warn(
+      `Rate limit detected. Retrying in ${delayMs}ms (attempt ${call.retries}/${call.maxRetries})`,
+    );
+    // The waiter stands before anybody is told: a listener may do anything, also reset or dispose the service.
+    const leave = this.#waited(wasm, call, answer, brought);
+    this.#emitter.emit("retry", { attempt, delayMs, untilTime, cause: brought.value, resourceName, operation });
+    return leave;
+  }
+
+  /** Makes leave of what the core answered when a call asked for an attempt. */
+  async #admitted(wasm: ServiceCore, asked: number, call: Call): Promise<Leave | "core lost"> {
+    if (asked !== 0) {
+      this.#follow(wasm, Flag.news);
+      return { core: wasm, permit: Math.abs(asked) };
+    }
+    const answer = answerOf(wasm);
+    if (answer.reason === Reason.cooldown) return this.#waited(wasm, call, answer, null);
+    this.#poll();
+    throw this.#failure(call, answer, null);
+  }
+
+  async #waited(wasm: ServiceCore, call: Call, answer: Answer, brought: Brought | null): Promise<Leave | "core lost"> {
+    const until = Number.isNaN(answer.until) ? wasm.poll_timeout(this.#platform.now()) : answer.until;
+    const waiting = this.#waiters.wait(wasm, call, answer, until);
+    this.#poll();
+    this.#tellWait(call, answer.reason, until);
+    const ended = await waiting;
+    if (ended === "deadline") throw this.#failure(call, { ...answer, reason: Reason.deadline }, brought);
+    if (ended === "core lost") return this.#askedAgain(call);
+    if ("rejected" in ended) throw this.#failure(call, ended.rejected, brought);
+    return ended;
+  }
+
+  /** A call whose core was lost while it waited asks the next one, if there is one. */
+  async #askedAgain(call: Call): Promise<Leave | "core lost"> {
+    const wasm = this.#ready();
+    if (wasm === null) return "core lost";
+    let asked: number;
+    try {
+      asked = wasm.admit(this.#platform.now(), call.arrival, call.deadline, call.priority, call.group);
+    } catch (error) {
+      this.#trapped(error);
+      return "core lost";
+    }
+    return this.#admitted(wasm, asked, call);
+  }
+
+  /** Tells those who waited and may go. Called whenever that may have changed. */
+  #poll(): void {
+    this.#ask((wasm) => {
+      this.#waiters.poll(wasm);
+      this.#news(wasm);
+    });
+  }
+
+  #follow(wasm: ServiceCore, flags: number): void {
+    if (flags & Flag.waiters) this.#poll();
+    else if (flags & Flag.news) this.#news(wasm);
+  }
+
+  // ---- telling
+
+  /** Hands on the changes of state that the core has noted. */
+  #news(wasm: ServiceCore): void {
+    for (;;) {
+      const kind = wasm.transition();
+      if (kind === Transition.none) return;
+      if (kind === Transition.circuit) this.#tellCircuit(wasm, wasm.name());
+      else if (kind === Transition.cooldownBegan) this.#emitter.emit("cooldown", { state: "began", untilTime: wasm.until() });
+      else this.#emitter.emit("cooldown", { state: "ended" });
+      if (!this.#isCurrent(wasm)) return;
+    }
+  }
+
+  #tellCircuit(wasm: ServiceCore, change: number): void {
+    const from = phases[change >> 2] ?? "closed";
+    const to = phases[change & 3] ?? "closed";
+    if (to === "open") {
+      const { consecutiveFailures } = wasm.circuit(this.#platform.now()) as CircuitState;
+      this.#shell.log.error(`Circuit breaker opened after ${consecutiveFailures} consecutive failures`);
+    } else {
+      this.#shell.log.info(`Circuit breaker is ${to}`);
+    }
+    this.#emitter.emit("circuit", { from, to });
+  }
+
+  #tellAttempt(call: Call, durationMs: number, code: number): void {
+    if (!this.#emitter.has("attempt")) return;
+    const { resourceName, operation } = call.context;
+    this.#emitter.emit("attempt", { attempt: call.attempt, durationMs, verdict: verdictName(code), resourceName, operation });
+  }
+
+  #tellWait(call: Call, reason: number, untilTime: number): void {
+    const { onWait } = call.context;
+    if (!onWait) return;
+    const name = reason === Reason.backoff ? "backoff" : "cooldown";
+    this.#emitter.tell(onWait, { reason: name, untilTime, attempt: call.attempt });
+  }
+
+  /** The error that ends a call, logged and announced. */
+  #failure(call: Call, answer: Answer, brought: Brought | null): RateLimitError {
+    const { code, summary } = words(answer.reason, call);
+    const { resourceName, operation } = call.context;
+    const retryAfterMs = Number.isNaN(answer.after) ? undefined : answer.after;
+    const retryTime = retryAfterMs === undefined ? undefined : this.#platform.now() + retryAfterMs;
+    const info = { retryAfterMs, retryTime, resourceName, operation };
+    const error = new RateLimitError({
+      ...{ code, summary, retryAfterMs, resourceName, operation },
+      userMessage: this.#translated(code, info) ?? userMessage(code, info),
+      attempts: brought ? call.attempt : call.retries,
+      originalError: brought?.value,
+    });
+    if (answer.reason === Reason.maxRetries) this.#shell.log.error("Max retries exceeded");
+    else this.#shell.log.info(error.message);
+    this.#emitter.emit("giveUp", { error });
+    return error;
+  }
+
+  #translated(code: RateLimitErrorCode, info: MessageInfo): string | undefined {
+    try {
+      return this.#shell.messages?.(code, info);
+    } catch (error) {
+      this.#shell.log.error("messages threw", error);
+      return undefined;
+    }
+  }
+
+  // ---- the core
+
+  /** The core that a call should ask; `null`: calls pass through. */
+  #ready(): ServiceCore | null {
+    if (this.#disposed || !this.#shell.enabled) return null;
+    return this.#current();
+  }
+
+  /** The core of the present instance, built where it is missing. */
+  #current(): ServiceCore | null {
+    return this.#core !== null && this.#instance === instance ? this.#core : this.#build();
+  }
+
+  #isCurrent(wasm: ServiceCore): boolean {
+    return this.#core === wasm && this.#instance === instance;
+  }
+
+  #build(): ServiceCore | null {
+    this.#core = null;
+    const glue = this.#disposed ? null : core();
+    if (glue === null) return null;
+    const wasm = this.#configured(() => new glue.ServiceCore(this.#given));
+    if (wasm === null) return null;
+    this.#core = wasm;
+    this.#instance = instance;
+    this.#readDefaults(wasm);
+    this.#ask(() => this.#restore(wasm));
+    return this.#core;
+  }
+
+  /** What must outlive the core: an isolated circuit, and a cooldown that still holds somebody. */
+  #restore(wasm: ServiceCore): void {
+    if (this.#isolated) wasm.isolate();
+    const until = this.#waiters.heldUntil();
+    if (until > this.#platform.now()) wasm.restore_cooldown(until);
+  }
+
+  /** Hands the configuration over. The core throws `[field, value, expected]` for one that is not legal. */
+  #configured<T>(hand: () => T): T | null {
+    try {
+      return hand();
+    } catch (error) {
+      if (Array.isArray(error)) throw new RateLimitConfigError(error[0] as string, error[1], error[2] as string);
+      this.#trapped(error);
+      return null;
+    }
+  }
+
+  #readDefaults(wasm: ServiceCore): void {
+    this.#ask(() => {
+      this.#attemptTimeoutMs = wasm.attempt_timeout();
+      this.#callDeadlineMs = wasm.call_deadline();
+      this.#maxRetries = wasm.max_retries();
+    });
+  }
+
+  /** Asks the core for something; `undefined` when there is none, or when it trapped. */
+  #ask<T>(question: (wasm: ServiceCore) => T): T | undefined {
+    const wasm = this.#current();
+    if (wasm === null) return undefined;
+    try {
+      return question(wasm);
+    } catch (error) {
+      this.#trapped(error);
+      return undefined;
+    }
+  }
+
+  #trapped(error: unknown): void {
+    this.#core = null;
+    this.#shell.log.error("The core failed; calls pass through", error);
+    trapped(this.#platform.now());
+  }
+
+  #coreChanged(state: CoreState): void {
+    if (state === "trap") {
+      this.#core = null;
+      this.#waits.rearm();
+      this.#waiters.coreLost();
+    }
+    this.#emitter.emit("core", { state });
+  }
+
+  async #passThrough<T>(operation: Operation<T>, call: Call): Promise<T> {
+    if (this.#isolated && this.#shell.enabled && !this.#disposed) {
+      throw this.#failure(call, { reason: Reason.circuitOpen, name: 0, until: Number.NaN, after: Number.NaN }, null);
+    }
+    const attempt = new Attempt(call);
+    try {
+      return await operation(attempt);
+    } finally {
+      attempt.end();
+    }
+  }
+}
+
+/** Leave for one attempt, and the core that gave it. */
+interface Leave {
+  core: ServiceCore;
+  permit: number;
+}
+
+type After = Leave | "core lost" | "pass on";
+
+const NO_CONTEXT: CallContext = Object.freeze({});
+
+const IGNORED: Judged = { code: Judgement.ignored, hintMs: Number.NaN };
+const SILENT: Judged = { code: Judgement.silent, hintMs: Number.NaN };
+
+const CLOSED: CircuitState = {
+  isOpen: false,
+  state: "closed",
+  consecutiveFailures: 0,
+  lastFailureTime: 0,
+  timeSinceLastFailure: 0,
+  retryAfterMs: 0,
+};
+
+/** The code of a reason, and the words of the log that come before those for people. */
+function words(reason: number, call: Call): { code: RateLimitErrorCode; summary: string } {
+  switch (reason) {
+    case Reason.circuitOpen:
+      return { code: "RATE_LIMIT_CIRCUIT_OPEN", summary: "Rate limit circuit breaker is open. " };
+    case Reason.circuitOpened:
+      return { code: "RATE_LIMIT_CIRCUIT_OPEN", summary: "Rate limit circuit breaker opened. " };
+    case Reason.retryAfterTooLong:
+      return { code: "RATE_LIMIT_RETRY_AFTER_TOO_LONG", summary: "The server asks for a longer wait than maxRetryAfterMs allows. " };
+    case Reason.deadline:
+      return { code: "RATE_LIMIT_DEADLINE_EXCEEDED", summary: "The call cannot be over by its deadline. " };
+    case Reason.budget:
+      return { code: "RATE_LIMIT_BUDGET_EXHAUSTED", summary: "The retry budget is spent. " };
+    default:
+      return {
+        code: "RATE_LIMIT_MAX_RETRIES_EXCEEDED",
+        summary: `Rate limit error persisted after ${call.retries} retries. `,
+      };
+  }
+}
+
+/** What the attempt brought, unchanged. */
+function passedOn<T>(brought: Brought): T {
+  if (brought.thrown) throw brought.value;
+  return brought.value as T;
+}
+
+/** Ends an attempt that is not waited for any longer. */
+class Stopped {
+  readonly why: "aborted" | "deadline" | "timeout";
+  readonly reason: unknown;
+
+  constructor(why: Stopped["why"], reason: unknown) {
+    this.why = why;
+    this.reason = reason;
+  }
+}
+
+function timeoutError(): DOMException {
+  return new DOMException("The attempt took too long.", "TimeoutError");
+}

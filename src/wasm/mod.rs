@@ -1,0 +1,20 @@
+//! The only room that knows JavaScript: numbers in and out, foreign objects read with care, alarms, the seed.
+//!
+//! Exported methods take `&self`, borrow briefly and never call JavaScript while they hold a borrow, so the shell may
+//! call in again from anywhere. A permit crosses as its number, a time as milliseconds, a missing number as NaN.
+
+mod alarm;
+mod config;
+mod foreign;
+mod seed;
+mod service;
+mod snapshot;
+
+pub use alarm::sleep;
+pub use service::{ServiceCore, hint_in};
+
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// `__wbg_reset_state` calls the start function of the new instance; without one it fails.
+#[wasm_bindgen(start)]
+pub fn start() {}

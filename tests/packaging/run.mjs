@@ -1,0 +1,303 @@
+// What gets published is what gets tested: the tarball, installed into an application of its own.
+//
+//   node tests/packaging/run.mjs [--update]    after `node js/build.mjs`
+import assert from "node:assert/strict";
+import { cp, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import esbuild from "esbuild";
+import { build as viteBuild } from "vite";
+import { entries } from "../../js/build.mjs";
+import { filesIn, installed, root, run as runProgram } from "../../js/steps.mjs";
+import { Report } from "../report.mjs";
+import { installPacked } from "./pack.mjs";
+
+export async function run({ report, update = false }) {
+  const app = await installPacked();
+  try {
+    await cp(path.join(HERE, "apps"), app.folder, { recursive: true });
+    await recorded(report, app, update);
+    await manifest(report, app);
+    await inNode(report, app);
+    await inTypeScript(report, app);
+    await inDocumentation(report, app);
+    await inBundlers(report, app);
+  } finally {
+    await app.remove();
+  }
+}
+
+const HERE = import.meta.dirname;
+
+// ---- lists that a reviewer sees change
+
+async function recorded(report, app, update) {
+  const lists = [
+    ["files.txt", "the tarball holds what is recorded, and only that", () => app.files],
+    ["api.txt", "the public declarations are those recorded", () => declarations(app)],
+    ["imports.txt", "the core imports what is recorded, and only that", () => coreImports(app)],
+  ];
+  for (const [file, name, list] of lists) {
+    await report.case(name, async () => {
+      const recorded = path.join(HERE, file);
+      const text = `${(await list()).join("\n")}\n`;
+      if (update) await writeFile(recorded, text);
+      const expected = await readFile(recorded, "utf8");
+      assert.equal(
+        text,
+        expected,
+        `${difference(expected, text)}\nIf that is meant: npm test -- --only package --update`,
+      );
+    });
+  }
+}
+
+/** The declarations of all files, one after the other, without comments: the shape of the interface. */
+async function declarations(app) {
+  const lines = [];
+  for (const file of app.files.filter((name) => name.endsWith(".d.ts"))) {
+    const text = await readFile(path.join(app.folder, "node_modules", "tidegate", file), "utf8");
+    const bare = text.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/^\s*\n/gm, "");
+    lines.push(`// ${file}`, bare.trimEnd(), "");
+  }
+  return lines;
+}
+
+/** The names without the hashes that wasm-bindgen adds to them; a numbered closure is one of a kind. */
+async function coreImports(app) {
+  const bytes = await readFile(path.join(app.folder, "node_modules", "tidegate", "pkg", "core_bg.wasm"));
+  const names = WebAssembly.Module.imports(new WebAssembly.Module(bytes)).map(({ name }) =>
+    name.replace(/_[0-9a-f]{16}$/, ""),
+  );
+  return [...new Set(names)].sort();
+}
+
+function difference(expected, actual) {
+  const [before, after] = [expected.split("\n"), actual.split("\n")];
+  return [
+    ...before.filter((line) => !after.includes(line)).map((line) => `- ${line}`),
+    ...after.filter((line) => !before.includes(line)).map((line) => `+ ${line}`),
+  ].join("\n");
+}
+
+// ---- package.json
+
+async function manifest(report, app) {
+  await report.case("installing it brings nothing else and runs nothing", async () => {
+    const { dependencies = {}, scripts = {} } = JSON.parse(
+      await readFile(path.join(root, "package.json"), "utf8"),
+    );
+    assert.deepEqual(dependencies, {});
+    const hooks = ["preinstall", "install", "postinstall", "prepare"];
+    assert.deepEqual(
+      hooks.filter((hook) => hook in scripts),
+      [],
+    );
+  });
+  await report.case("publint finds nothing", () =>
+    runProgram(
+      "publint",
+      process.execPath,
+      [installed("publint", "src/cli.js"), app.tarball, "--strict"],
+      QUIET,
+    ).then(nothing),
+  );
+  await report.case("attw finds that all entries resolve, in every mode that reads exports", () =>
+    runProgram(
+      "attw",
+      process.execPath,
+      [
+        installed("@arethetypeswrong/cli", "dist/index.js"),
+        app.tarball,
+        "--no-emoji",
+        "--profile",
+        "node16",
+        "--exclude-entrypoints",
+        "core.wasm",
+      ],
+      QUIET,
+    ).then(nothing),
+  );
+}
+
+// ---- Node
+
+async function inNode(report, app) {
+  const node = (name, ...args) =>
+    report.case(name, () => runProgram(name, process.execPath, args, inside(app)).then(nothing));
+  const names = (await entries()).map((entry) => entry.name).filter((name) => name !== "index.workerd");
+  const specifiers = names.map((name) => (name === "index" ? "tidegate" : `tidegate/${name}`));
+  await node("an ES module in Node imports it and calls", "node.mjs");
+  await node("a CommonJS module in Node requires it and calls", "node.cjs");
+  await node("two copies in a process share the default service", "two-copies.mjs");
+  await node("importing every entry runs nothing", "quiet.mjs", ...specifiers);
+}
+
+// ---- TypeScript
+
+async function inTypeScript(report, app) {
+  const modes = [
+    { title: "nodenext, ES module", source: "consumer.ts", options: { module: "nodenext" } },
+    { title: "nodenext, CommonJS", source: "consumer.cts", options: { module: "nodenext" } },
+    { title: "bundler", source: "consumer.ts", options: { module: "esnext", moduleResolution: "bundler" } },
+    {
+      title: "`using`",
+      source: "dispose.ts",
+      options: { module: "nodenext", lib: [...LIB, "ESNext.Disposable"] },
+    },
+  ];
+  await cp(path.join(app.folder, "consumer.ts"), path.join(app.folder, "consumer.cts"));
+  for (const compiler of ["typescript", "typescript-5"]) {
+    for (const [i, { title, source, options }] of modes.entries()) {
+      await report.case(`a strict consumer compiles: ${compiler}, ${title}`, async () => {
+        const project = path.join(app.folder, `tsconfig.${i}.json`);
+        await writeFile(
+          project,
+          JSON.stringify({ compilerOptions: { ...CONSUMER, ...options }, files: [source] }),
+        );
+        await runProgram(
+          "tsc",
+          process.execPath,
+          [installed(compiler, "bin/tsc"), "--project", project],
+          inside(app),
+        );
+      });
+    }
+  }
+}
+
+const LIB = ["ES2022", "DOM", "DOM.Iterable"];
+
+const CONSUMER = {
+  target: "ES2022",
+  lib: LIB,
+  types: [],
+  strict: true,
+  exactOptionalPropertyTypes: true,
+  noUncheckedIndexedAccess: true,
+  isolatedModules: true,
+  skipLibCheck: false,
+  noEmit: true,
+};
+
+// ---- documentation
+
+/** Each `ts` and `tsx` block is a file of an application that has the package and the clients around it. */
+async function inDocumentation(report, app) {
+  await report.case("the TypeScript in the documentation compiles", async () => {
+    const folder = path.join(app.folder, "snippets");
+    const names = await writeSnippets(folder);
+    assert(names.length > 0, "there are none");
+    await linkClients(app);
+    const compilerOptions = { ...CONSUMER, ...SNIPPETS };
+    await writeFile(path.join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: names }));
+    await runProgram(
+      "tsc",
+      process.execPath,
+      [installed("typescript", "bin/tsc"), "--project", folder],
+      QUIET,
+    );
+    return `${names.length} snippets`;
+  });
+}
+
+const SNIPPETS = {
+  lib: [...LIB, "ESNext.Disposable"],
+  module: "esnext",
+  moduleResolution: "bundler",
+  jsx: "react-jsx",
+  skipLibCheck: true,
+};
+
+/** Writes the blocks of README.md and docs/ as `<page>-<line>.ts` and resolves with their names. */
+async function writeSnippets(folder) {
+  await mkdir(folder);
+  const pages = ["README.md", ...(await filesIn("docs"))].filter((file) => file.endsWith(".md"));
+  const names = [];
+  for (const page of pages) {
+    const text = await readFile(path.join(root, page), "utf8");
+    for (const { 1: language, 2: code, index } of text.matchAll(/^```(tsx?)\n([\s\S]*?)^```$/gm)) {
+      const line = text.slice(0, index).split("\n").length;
+      const name = `${page.replaceAll(/\W/g, "-")}-${line}.${language}`;
+      await writeFile(path.join(folder, name), `${code}\nexport {};\n`);
+      names.push(name);
+    }
+  }
+  return names;
+}
+
+/** Puts our development dependencies beside the installed package, where the snippets look for react-admin and the like. */
+async function linkClients(app) {
+  const from = path.join(root, "node_modules");
+  const to = path.join(app.folder, "node_modules");
+  for (const name of await readdir(from)) {
+    if (!name.startsWith(".")) await symlink(path.join(from, name), path.join(to, name), "junction");
+  }
+}
+
+// ---- bundlers
+
+async function inBundlers(report, app) {
+  const main = path.join(app.folder, "web", "main.js");
+  const options = { entryPoints: [main], bundle: true, format: "esm", logLevel: "silent", metafile: true };
+  await report.case("esbuild bundles it without configuration, and the bundle runs", async () => {
+    const outfile = path.join(app.folder, "esbuild.mjs");
+    await esbuild.build({ ...options, minify: true, outfile });
+    await assertRuns(outfile);
+  });
+  await report.case("Vite builds it without configuration, and the build runs", async () => {
+    const outfile = path.join(app.folder, "vite", "main.mjs");
+    await viteBuild({
+      root: path.join(app.folder, "web"),
+      configFile: false,
+      logLevel: "error",
+      build: {
+        outDir: path.dirname(outfile),
+        modulePreload: { polyfill: false },
+        rollupOptions: { output: { entryFileNames: path.basename(outfile) } },
+      },
+    });
+    await assertRuns(outfile);
+  });
+  await report.case("a host with the workerd condition gets the compiled module, not its text", async () => {
+    const outfile = path.join(app.folder, "workerd.mjs");
+    const plugins = [compiledModules()];
+    const { metafile } = await esbuild.build({ ...options, conditions: ["workerd"], plugins, outfile });
+    assert(!Object.keys(metafile.inputs).some((input) => input.endsWith("dist/index.js")));
+    await assertRuns(outfile);
+  });
+}
+
+async function assertRuns(file) {
+  delete globalThis.result;
+  await import(pathToFileURL(file).href);
+  assert.deepEqual(await globalThis.result, { value: 5, core: "ready", wrapped: "function" });
+}
+
+/** Like workerd: importing a `.wasm` file yields a WebAssembly.Module. */
+function compiledModules() {
+  return {
+    name: "compiled-modules",
+    setup(build) {
+      build.onLoad({ filter: /\.wasm$/ }, async ({ path: file }) => {
+        const bytes = JSON.stringify((await readFile(file)).toString("base64"));
+        return { contents: `export default new WebAssembly.Module(Buffer.from(${bytes}, "base64"));` };
+      });
+    },
+  };
+}
+
+// ---- helpers
+
+const QUIET = { env: { NO_COLOR: "1", FORCE_COLOR: undefined } };
+
+const inside = (app) => ({ cwd: app.folder, ...QUIET });
+
+const nothing = () => undefined;
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const report = new Report("packaging");
+  await run({ report, update: process.argv.includes("--update") });
+  console.log(report.counts());
+  process.exitCode = report.failed > 0 ? 1 : 0;
+}

@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config";
+
+/**
+ * Tests run against the sources in js/ and the core in pkg/, in Node; a test that needs a document names jsdom in its
+ * first lines. No test waits in real time, so five seconds are a hang.
+ */
+export default defineConfig({
+  test: {
+    include: ["tests/js/**/*.test.{ts,tsx}"],
+    environment: "node",
+    restoreMocks: true,
+    unstubGlobals: true,
+    testTimeout: 5_000,
+  },
+});
