@@ -6,7 +6,7 @@
 // The steps know their inputs by content: a second build without changes takes about a second.
 
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
@@ -126,7 +126,7 @@ function buildCore(log) {
         "compiling the core",
         "cargo",
         ["build", "--release", "--lib", "--locked", "--target", WASM_TARGET, "--target-dir", "target"],
-        { log },
+        { log, env: { CARGO_ENCODED_RUSTFLAGS: anonymousPaths() } },
       );
       const compiled = at("target", WASM_TARGET, "release", "tidegate.wasm");
       await run("running wasm-bindgen", at(DRIVER), [compiled, folder], { log });
@@ -152,10 +152,22 @@ function buildCore(log) {
   );
 }
 
+/** Panic messages name source files: without this, those of the machine that built it. */
+function anonymousPaths() {
+  return machineFolders.map((folder) => `--remap-path-prefix=${folder}=`).join("\x1f");
+}
+
+const machineFolders = [
+  path.join(process.env.CARGO_HOME ?? path.join(homedir(), ".cargo"), "registry", "src"),
+  path.normalize(root),
+];
+
 async function writePkg(folder, wasm) {
   const glue = await readFile(path.join(folder, "core.js"), "utf8");
   assertHarmless("pkg/core.js", glue);
   assertImports(wasm);
+  const told = machineFolders.find((folder) => wasm.includes(folder));
+  if (told) throw new StepError(`core.wasm contains ${told}, a path of this machine`);
   const base64 = wasm.toString("base64");
   await writeWhole(at(CORE), wasm);
   await writeWhole(at("pkg/core.js"), glue);

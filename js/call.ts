@@ -16,7 +16,13 @@ export class Call {
   delay = Number.NaN;
   #idempotencyKey: string | undefined;
 
-  constructor(context: CallContext, arrival: number, callDeadlineMs: number, maxRetries: number, group: number) {
+  constructor(
+    context: CallContext,
+    arrival: number,
+    callDeadlineMs: number,
+    maxRetries: number,
+    group: number,
+  ) {
     this.context = context;
     this.arrival = arrival;
     this.deadline = arrival + optionalNumber("deadlineMs", context.deadlineMs, callDeadlineMs);
@@ -101,7 +107,8 @@ export function abortReason(signal: AbortSignal): unknown {
 
 function optionalNumber(field: string, value: number | undefined, fallback: number): number {
   if (value === undefined) return fallback;
-  if (typeof value !== "number" || Number.isNaN(value)) throw new RateLimitConfigError(field, value, "a number");
+  if (typeof value !== "number" || Number.isNaN(value))
+    throw new RateLimitConfigError(field, value, "a number");
   return value;
 }
 

@@ -42,4 +42,10 @@ export const Flag = {
 export const phases = ["closed", "open", "half-open", "isolated"] as const;
 
 /** The reasons in the order in which the core counts rejections. */
-export const rejectionOrder = ["maxRetries", "circuitOpen", "retryAfterTooLong", "deadline", "budget"] as const;
+export const rejectionOrder = [
+  "maxRetries",
+  "circuitOpen",
+  "retryAfterTooLong",
+  "deadline",
+  "budget",
+] as const;

@@ -32,7 +32,8 @@ export function shellConfig(config: Partial<RateLimitConfig>): ShellConfig {
   const { enabled = true, logLevel = "warn", logger = console, messages, classify } = config;
   if (typeof enabled !== "boolean") throw new RateLimitConfigError("enabled", enabled, "true or false");
   const level = LEVELS.indexOf(logLevel);
-  if (level < 0) throw new RateLimitConfigError("logLevel", logLevel, LEVELS.map((name) => `"${name}"`).join(", "));
+  if (level < 0)
+    throw new RateLimitConfigError("logLevel", logLevel, LEVELS.map((name) => `"${name}"`).join(", "));
   for (const method of METHODS) {
     if (typeof logger?.[method] !== "function") {
       throw new RateLimitConfigError("logger", logger, "an object with error, warn, info and debug");
@@ -44,7 +45,8 @@ export function shellConfig(config: Partial<RateLimitConfig>): ShellConfig {
 }
 
 function checkFunction(field: string, value: unknown): void {
-  if (value !== undefined && typeof value !== "function") throw new RateLimitConfigError(field, value, "a function");
+  if (value !== undefined && typeof value !== "function")
+    throw new RateLimitConfigError(field, value, "a function");
 }
 
 function unknownField(key: string | symbol): RateLimitConfigError {

@@ -62,7 +62,8 @@ export async function init(options: { wasm?: WasmSource } = {}): Promise<CoreSta
   if (state === "ready") return state;
   if (!hasWebAssembly()) return enter("no-wasm");
   const given = options.wasm ?? source?.();
-  if (given === undefined) throw new TypeError("init: `wasm` is needed here: a URL, a Response, bytes or a WebAssembly.Module.");
+  if (given === undefined)
+    throw new TypeError("init: `wasm` is needed here: a URL, a Response, bytes or a WebAssembly.Module.");
   compiling ??= compile(given).finally(() => {
     compiling = null;
   });
@@ -143,8 +144,12 @@ async function moduleFrom(given: WasmSource): Promise<WebAssembly.Module> {
 /** Streaming where the server names the type, whole where it does not. */
 async function fetched(pending: Promise<Response>): Promise<WebAssembly.Module> {
   const response = await pending;
-  if (!response.ok) throw new Error(`init: ${response.url || "the module"} answered HTTP ${response.status}.`);
-  if (response.headers.get("content-type")?.startsWith("application/wasm") && "compileStreaming" in WebAssembly) {
+  if (!response.ok)
+    throw new Error(`init: ${response.url || "the module"} answered HTTP ${response.status}.`);
+  if (
+    response.headers.get("content-type")?.startsWith("application/wasm") &&
+    "compileStreaming" in WebAssembly
+  ) {
     return WebAssembly.compileStreaming(response);
   }
   return WebAssembly.compile(await response.arrayBuffer());
@@ -181,7 +186,9 @@ function stateAfter(error: unknown): CoreState {
 /** `WebAssembly.validate` works under every policy: only compiling the smallest module there is tells. */
 function mayCompile(): boolean {
   try {
-    return new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)) instanceof WebAssembly.Module;
+    return (
+      new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)) instanceof WebAssembly.Module
+    );
   } catch {
     return false;
   }

@@ -92,7 +92,9 @@ export function platform(given: Partial<Host> | undefined, alarm: Alarm): Platfo
     now: sleep ? () => Math.max(read(), floor) : read,
     wall: given?.now ? read : () => Date.now(),
     check: given?.now ? () => {} : () => clock.check(),
-    reached: sleep ? (time) => void (floor = Math.max(floor, time)) : () => {},
+    reached: (time) => {
+      if (sleep) floor = Math.max(floor, time);
+    },
     random: given?.random?.bind(given) ?? Math.random,
     draws: given?.random !== undefined,
     sleep: sleep ?? alarm,

@@ -8,11 +8,17 @@ const bytes = (): BufferSource => bytesOf(base64);
 
 // Each of these may be the only thing that an application imports, and needs the core: none is a mere re-export, which
 // a bundler would follow past this file and leave the bytes behind.
-export const RateLimitService: typeof api.RateLimitService = /* @__PURE__ */ api.provide(bytes, api.RateLimitService);
+export const RateLimitService: typeof api.RateLimitService = /* @__PURE__ */ api.provide(
+  bytes,
+  api.RateLimitService,
+);
 export type RateLimitService = api.RateLimitService;
 
 /** The service that everybody shares who names no other. Made at its first use. */
-export const rateLimitService: api.RateLimitService = /* @__PURE__ */ api.provide(bytes, /* @__PURE__ */ api.makeShared());
+export const rateLimitService: api.RateLimitService = /* @__PURE__ */ api.provide(
+  bytes,
+  /* @__PURE__ */ api.makeShared(),
+);
 
 export const init: typeof api.init = /* @__PURE__ */ api.provide(bytes, api.init);
 

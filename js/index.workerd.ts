@@ -5,11 +5,17 @@ import * as api from "./api.ts";
 
 const module = (): WebAssembly.Module => core;
 
-export const RateLimitService: typeof api.RateLimitService = /* @__PURE__ */ api.provide(module, api.RateLimitService);
+export const RateLimitService: typeof api.RateLimitService = /* @__PURE__ */ api.provide(
+  module,
+  api.RateLimitService,
+);
 export type RateLimitService = api.RateLimitService;
 
 /** The service that everybody shares who names no other. Made at its first use. */
-export const rateLimitService: api.RateLimitService = /* @__PURE__ */ api.provide(module, /* @__PURE__ */ api.makeShared());
+export const rateLimitService: api.RateLimitService = /* @__PURE__ */ api.provide(
+  module,
+  /* @__PURE__ */ api.makeShared(),
+);
 
 export const init: typeof api.init = /* @__PURE__ */ api.provide(module, api.init);
 

@@ -155,8 +155,13 @@ async function bodyOf(value: unknown, sleep: Alarm): Promise<object | undefined>
 
 function unreadResponse(value: unknown): Response | null {
   const error = read(value, "error");
-  const candidates = [value, ...["context", "response"].flatMap((key) => [read(value, key), read(error, key)])];
-  return candidates.find((candidate) => candidate instanceof Response && !candidate.bodyUsed) as Response ?? null;
+  const candidates = [
+    value,
+    ...["context", "response"].flatMap((key) => [read(value, key), read(error, key)]),
+  ];
+  return (
+    (candidates.find((candidate) => candidate instanceof Response && !candidate.bodyUsed) as Response) ?? null
+  );
 }
 
 async function beginningOf(response: Response): Promise<string> {

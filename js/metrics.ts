@@ -25,7 +25,10 @@ export class Groups {
       return MOST_GROUPS;
     }
     const operations = this.#numbers.get(resourceName) ?? new Map<string | undefined, number>();
-    const number = this.#names.push({ ...(resourceName !== undefined && { resourceName }), ...(operation !== undefined && { operation }) });
+    const number = this.#names.push({
+      ...(resourceName !== undefined && { resourceName }),
+      ...(operation !== undefined && { operation }),
+    });
     this.#numbers.set(resourceName, operations.set(operation, number));
     return number;
   }
@@ -55,7 +58,9 @@ export function metricsSnapshot(counted: CoreMetrics | null, groups: Groups): Me
 }
 
 function callStats(counts: CoreCounts): CallStats {
-  const rejected = Object.fromEntries(rejectionOrder.map((reason, index) => [reason, counts.rejected[index] ?? 0]));
+  const rejected = Object.fromEntries(
+    rejectionOrder.map((reason, index) => [reason, counts.rejected[index] ?? 0]),
+  );
   return { ...counts, rejected: rejected as CallStats["rejected"] };
 }
 

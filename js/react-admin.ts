@@ -1,1 +1,346 @@
-export {};
+/** react-admin: a data provider that waits refusals out, and where it cannot, fails in words for whoever is waiting. */
+
+import {
+  type AttemptInfo,
+  type CallContext,
+  isRateLimitError,
+  RateLimitConfigError,
+  RateLimitError,
+  type RateLimitErrorCode,
+  RateLimitService,
+  rateLimitService,
+  type WaitInfo,
+} from "./index.ts";
+
+/** The methods of react-admin's data providers. */
+export type DataProviderMethod = (typeof METHODS)[number];
+
+export interface ResilientDataProviderOptions {
+  /** Whose circuit, cooldown and retry budget the calls share. Default: the service that the whole page shares. */
+  service?: RateLimitService | undefined;
+  /** Which methods are guarded. Default `create`, `update`, `updateMany`, `delete` and `deleteMany`. */
+  methods?: readonly DataProviderMethod[] | undefined;
+  /**
+   * How long a call may take, waits included; a wait that does not fit ends it at once. Default 15_000, because somebody
+   * looks at a spinner; 1 to 31_536_000_000. `null` leaves it to the service's `callDeadlineMs`.
+   */
+  deadlineMs?: number | null | undefined;
+  /** Called when a guarded call begins to wait: to say so in a snackbar, for example. */
+  onWait?: ((wait: WaitInfo) => void) | undefined;
+}
+
+/** What a single call wants otherwise: `params.meta.resilience`. The provider gets its `meta` without it. */
+export interface ResilienceMeta {
+  /** Instead of the option of this name. */
+  deadlineMs?: number | null | undefined;
+  /** Doing it twice is the same as doing it once. Default: what the method and its parameters say. */
+  idempotent?: boolean | undefined;
+  /** Instead of the service's; 0 to 1000. */
+  maxRetries?: number | undefined;
+  /** Instead of the option of this name. */
+  onWait?: ((wait: WaitInfo) => void) | undefined;
+  /** Higher goes first; 0 is normal. */
+  priority?: number | undefined;
+}
+
+/**
+ * A data provider that does what `dataProvider` does, and whose writes wait refusals out.
+ *
+ * What the provider throws comes out as the same object; a call that we end fails with a DataProviderError. Every method
+ * runs with `dataProvider` itself as `this`. A property that is set is set here, `dataProvider` stays as it is.
+ *
+ * All methods count as idempotent but `create`, which does when the client has chosen the id (`params.data.id`).
+ * `params.signal` ends a guarded call at once; the provider gets the attempt's signal in its place, which aborts with the
+ * deadline too. A provider that was given no signal gets none, and its parameters are the caller's own object.
+ *
+ * A method that the same service guards already is not guarded again: the options that were given first hold.
+ *
+ * @throws TypeError when `dataProvider` is no object; RateLimitConfigError for an unknown option or an illegal value.
+ */
+export function resilientDataProvider<P extends object>(
+  dataProvider: P,
+  options: ResilientDataProviderOptions = {},
+): P {
+  checkProvider(dataProvider);
+  const settings = settingsOf(options);
+  return standInFor(dataProvider, (key, method) => methodFor(dataProvider, key, method, settings));
+}
+
+/** A call that we ended, made for react-admin: `message` is what its notification says, `body` what an HttpError has. */
+export class DataProviderError extends RateLimitError {
+  /** For code that asks what happened. It has no `errors`: react-admin would take those for errors of form fields. */
+  readonly body: { readonly code: RateLimitErrorCode; readonly retryAfterMs?: number };
+
+  constructor(error: RateLimitError) {
+    const { code, userMessage, attempts, retryAfterMs, resourceName, operation, originalError } = error;
+    super({ code, summary: "", userMessage, attempts, retryAfterMs, resourceName, operation, originalError });
+    this.body = { code, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+  }
+}
+
+// ---- a call
+
+type Method = (...args: unknown[]) => unknown;
+
+/** Which service guards a method already. */
+const guardians = new WeakMap<Method, RateLimitService>();
+
+/**
+ * What stands for a method: it has its name and its properties. It looks the method up when it is called, because some
+ * providers answer every read with another function (combineDataProviders does).
+ */
+function methodFor(provider: object, key: PropertyKey, method: Method, settings: Settings): Method {
+  const run = (args: unknown[]): unknown =>
+    Reflect.apply(Reflect.get(provider, key) as Method, provider, args);
+  if (!settings.methods.has(key)) return redirected(method, run);
+  const { service } = settings;
+  const guarded = redirected(
+    method,
+    guardians.get(method) === service
+      ? run
+      : (args) => guardedCall(key as DataProviderMethod, run, args, settings),
+  );
+  guardians.set(guarded, service);
+  return guarded;
+}
+
+function redirected(method: Method, call: (args: unknown[]) => unknown): Method {
+  return new Proxy(method, { apply: (_method, _self, args) => call(args) });
+}
+
+async function guardedCall(
+  name: DataProviderMethod,
+  run: (args: unknown[]) => unknown,
+  args: unknown[],
+  settings: Settings,
+): Promise<unknown> {
+  let thrown: unknown;
+  const operation = async (attempt: AttemptInfo): Promise<unknown> => {
+    try {
+      return await run(argumentsFor(attempt, args));
+    } catch (error) {
+      thrown = error;
+      throw error;
+    }
+  };
+  try {
+    return await settings.service.executeWithRetry(operation, contextOf(name, args, settings));
+  } catch (error) {
+    throw isRateLimitError(error) && error !== thrown ? new DataProviderError(error) : error;
+  }
+}
+
+function contextOf(name: DataProviderMethod, [resource, params]: unknown[], settings: Settings): CallContext {
+  const { deadlineMs = settings.deadlineMs, onWait = settings.onWait, ...wishes } = wishesIn(params);
+  return {
+    idempotent: name !== "create" || hasOwnId(params),
+    ...wishes,
+    resourceName: typeof resource === "string" ? resource : undefined,
+    operation: name,
+    signal: signalIn(params),
+    deadlineMs: deadlineMs ?? undefined,
+    onWait,
+  };
+}
+
+/** The arguments that the provider gets: the caller's own, but for what only the attempt knows and what is only for us. */
+function argumentsFor(attempt: AttemptInfo, args: unknown[]): unknown[] {
+  const [resource, params, ...rest] = args as [unknown, Params, ...unknown[]];
+  const signalled = signalIn(params) !== undefined;
+  const wishing = params?.meta?.resilience !== undefined;
+  if (!signalled && !wishing) return args;
+  const given = { ...params };
+  if (signalled) given.signal = attempt.signal;
+  if (wishing) {
+    const { resilience: _, ...meta } = given.meta ?? {};
+    given.meta = meta;
+  }
+  return [resource, given, ...rest];
+}
+
+/** What we look at in a method's parameters, whatever else they hold. */
+type Params =
+  | {
+      data?: { id?: unknown } | null;
+      meta?: { resilience?: unknown } | null;
+      signal?: unknown;
+    }
+  | null
+  | undefined;
+
+function signalIn(params: unknown): AbortSignal | undefined {
+  const signal = (params as Params)?.signal as Partial<AbortSignal> | null | undefined;
+  // Not instanceof: a document of its own has an AbortSignal of its own.
+  return typeof signal?.addEventListener === "function" ? (signal as AbortSignal) : undefined;
+}
+
+function wishesIn(params: unknown): ResilienceMeta {
+  const wishes = (params as Params)?.meta?.resilience;
+  return wishes === undefined ? {} : checked<ResilienceMeta>("meta.resilience", wishes, WISHES);
+}
+
+/** Whether the client has chosen the id. A form that leaves it to the server may send it empty. */
+function hasOwnId(params: unknown): boolean {
+  const id = (params as Params)?.data?.id;
+  return id !== undefined && id !== null && id !== "";
+}
+
+// ---- the object
+
+/**
+ * An object that looks like the provider and whose methods are `methodFor`'s.
+ *
+ * A Proxy over a fresh object, because one over the provider may not answer with other methods when that is frozen. The
+ * fresh object's properties read the provider's, so that they are there for spreading, and never out of date.
+ */
+function standInFor<P extends object>(
+  provider: P,
+  methodFor: (key: PropertyKey, method: Method) => Method,
+): P {
+  const methods = new Map<PropertyKey, Method>();
+  const read = (key: PropertyKey): unknown => {
+    const value = valueIn(provider, key);
+    if (!isMethod(key, value)) return value;
+    const method = methods.get(key) ?? methodFor(key, value);
+    methods.set(key, method);
+    return method;
+  };
+  const own = Object.create(Reflect.getPrototypeOf(provider)) as P;
+  for (const key of ownKeysFor(provider)) {
+    const enumerable = Reflect.getOwnPropertyDescriptor(provider, key)?.enumerable ?? true;
+    Object.defineProperty(own, key, { get: () => read(key), enumerable, configurable: true });
+  }
+  return new Proxy(own, {
+    get: (_, key, receiver) => (Object.hasOwn(own, key) ? Reflect.get(own, key, receiver) : read(key)),
+    has: (_, key) => Reflect.has(own, key) || Reflect.has(provider, key),
+    set: (_, key, value, receiver: object) => Reflect.defineProperty(receiver, key, { ...PLAIN, value }),
+  });
+}
+
+const PLAIN = { writable: true, enumerable: true, configurable: true };
+
+/**
+ * The provider's own keys, and the methods that it inherits from a class or makes up as it is asked: spread, a guarded
+ * provider is still a whole one.
+ */
+function ownKeysFor(provider: object): Set<PropertyKey> {
+  const inherited = METHODS.filter((name) => typeof Reflect.get(provider, name) === "function");
+  return new Set<PropertyKey>([...Reflect.ownKeys(provider), ...inherited]);
+}
+
+/**
+ * What the provider holds under a key. Keys by which the language asks what an object can do (symbols, `then`, `toJSON`,
+ * what every object inherits) are only read where they are: combineDataProviders answers those with a function too.
+ */
+function valueIn(provider: object, key: PropertyKey): unknown {
+  const asked = typeof key === "symbol" || key === "then" || key === "toJSON" || key in Object.prototype;
+  if (!asked || Object.hasOwn(provider, key)) return Reflect.get(provider, key);
+  const prototype = Reflect.getPrototypeOf(provider);
+  return prototype === null ? undefined : Reflect.get(prototype, key, provider);
+}
+
+function isMethod(key: PropertyKey, value: unknown): value is Method {
+  if (typeof value !== "function" || key === "constructor") return false;
+  return value !== Reflect.get(Object.prototype, key);
+}
+
+// ---- the options
+
+interface Settings {
+  service: RateLimitService;
+  methods: ReadonlySet<PropertyKey>;
+  deadlineMs: number | null;
+  onWait: ResilientDataProviderOptions["onWait"];
+}
+
+function checkProvider(provider: unknown): void {
+  if (provider instanceof Promise) {
+    throw new TypeError("resilientDataProvider: the data provider is a Promise of one; await it first.");
+  }
+  if (typeof provider !== "object" || provider === null) {
+    throw new TypeError(
+      "resilientDataProvider: the data provider must be an object with methods such as getList.",
+    );
+  }
+}
+
+function settingsOf(options: unknown): Settings {
+  const {
+    service = rateLimitService,
+    methods = WRITES,
+    deadlineMs = DEADLINE_MS,
+    onWait,
+  } = checked<ResilientDataProviderOptions>("options", options, OPTIONS);
+  for (const name of methods) {
+    if (!METHODS.includes(name))
+      throw new RateLimitConfigError("methods", name, `only ${METHODS.join(", ")}`);
+  }
+  return { service, methods: new Set(methods), deadlineMs, onWait };
+}
+
+/** By field: whether a value is legal, and what is. */
+type Rules<T> = { [K in keyof Required<T>]: [legal: (value: unknown) => boolean, expected: string] };
+
+/** The fields as they were given. Throws a RateLimitConfigError for an unknown one and for an illegal value. */
+function checked<T>(what: string, given: unknown, rules: Rules<T>): T {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw new RateLimitConfigError(what, given, "an object");
+  }
+  const prefix = what === "options" ? "" : `${what}.`;
+  for (const key of Reflect.ownKeys(given)) {
+    const field = prefix + String(key);
+    if (!Object.hasOwn(rules, key)) {
+      throw new RateLimitConfigError(field, "an unknown field", `one of ${Object.keys(rules).join(", ")}`);
+    }
+    const value: unknown = Reflect.get(given, key);
+    const [legal, expected] = rules[key as keyof T];
+    if (value !== undefined && !legal(value)) throw new RateLimitConfigError(field, value, expected);
+  }
+  return given as T;
+}
+
+const METHODS = [
+  "getList",
+  "getOne",
+  "getMany",
+  "getManyReference",
+  "create",
+  "update",
+  "updateMany",
+  "delete",
+  "deleteMany",
+] as const;
+
+const WRITES = ["create", "update", "updateMany", "delete", "deleteMany"] as const;
+
+/** Longer than a server's usual "come back in ten seconds", and about as long as a person believes in a spinner. */
+const DEADLINE_MS = 15_000;
+
+const DURATION = "null or a number from 1 to 31_536_000_000";
+const isDuration = (value: unknown): boolean => value === null || isBetween(value, 1, 31_536_000_000);
+
+const isBetween = (value: unknown, least: number, most: number): boolean =>
+  typeof value === "number" && value >= least && value <= most;
+
+const isFunction = (value: unknown): boolean => typeof value === "function";
+
+/** Of any copy of the package. The shared service answers without being made. */
+function isService(value: unknown): boolean {
+  if (value instanceof RateLimitService) return true;
+  return isFunction((value as Partial<RateLimitService> | null)?.executeWithRetry);
+}
+
+const OPTIONS: Rules<ResilientDataProviderOptions> = {
+  service: [isService, "a RateLimitService"],
+  methods: [Array.isArray, "an array of method names"],
+  deadlineMs: [isDuration, DURATION],
+  onWait: [isFunction, "a function"],
+};
+
+const WISHES: Rules<ResilienceMeta> = {
+  deadlineMs: [isDuration, DURATION],
+  idempotent: [(value) => typeof value === "boolean", "true or false"],
+  maxRetries: [(value) => Number.isInteger(value) && isBetween(value, 0, 1000), "an integer from 0 to 1000"],
+  onWait: [isFunction, "a function"],
+  priority: [(value) => typeof value === "number" && !Number.isNaN(value), "a number"],
+};

@@ -5,7 +5,15 @@ import { alarm, core, coreState, instance, onCoreState, type ServiceCore, trappe
 import { isRateLimitError, RateLimitConfigError, RateLimitError, userMessage } from "./errors.ts";
 import { Emitter } from "./events.ts";
 import { isOnline, type Platform, platform, Waits } from "./host.ts";
-import { type Brought, isPlainSuccess, type Judged, judge, judgedAs, outcomeOf, verdictName } from "./judge.ts";
+import {
+  type Brought,
+  isPlainSuccess,
+  type Judged,
+  judge,
+  judgedAs,
+  outcomeOf,
+  verdictName,
+} from "./judge.ts";
 import { type CoreMetrics, Groups, metricsSnapshot } from "./metrics.ts";
 import type {
   AttemptInfo,
@@ -20,6 +28,8 @@ import type {
   ServiceEvents,
 } from "./types.ts";
 import { type Answer, answerOf, Waiters } from "./waiters.ts";
+
+const DISPOSE: symbol = (Symbol as { dispose?: symbol }).dispose ?? Symbol("dispose");
 
 type Operation<T> = (attempt: AttemptInfo) => T | PromiseLike<T>;
 
@@ -72,7 +82,9 @@ export class RateLimitService {
     operation: (attempt: AttemptInfo) => T | PromiseLike<T>,
     context: CallContext = NO_CONTEXT,
   ): Promise<T> {
-    if (typeof operation !== "function") throw new TypeError("executeWithRetry: the operation must be a function.");
+    if (typeof operation !== "function") {
+      throw new TypeError("executeWithRetry: the operation must be a function.");
+    }
     const wasm = this.#ready();
     const group = context === NO_CONTEXT ? 0 : this.#groups.numberOf(context);
     const call = new Call(context, this.#platform.now(), this.#callDeadlineMs, this.#maxRetries, group);
@@ -85,7 +97,24 @@ export class RateLimitService {
       this.#trapped(error);
       return this.#passThrough(operation, call);
     }
-    return permit > 0 ? this.#run(operation, call, wasm, permit) : this.#runLater(operation, call, wasm, permit);
+    if (permit <= 0 || this.#isBounded(call)) return this.#runFrom(operation, call, wasm, permit);
+
+    // The first attempt of a plain call stands here and not in `#run`: every async function between the caller and the
+    // operation would cost as much as the core.
+    const attempt = new Attempt(call);
+    let thrown = false;
+    let value: unknown;
+    try {
+      value = await operation(attempt);
+    } catch (error) {
+      thrown = true;
+      value = error;
+    }
+    if (!thrown && this.#shell.classify === undefined && isPlainSuccess(value)) {
+      this.#succeeded(wasm, permit, call.arrival, call);
+      return value as T;
+    }
+    return this.#goOn(operation, call, wasm, permit, call.arrival, { thrown, value });
   }
 
   /** The circuit as the next call would meet it. Reading it changes nothing. */
@@ -154,38 +183,60 @@ export class RateLimitService {
     this.#waiters.endAll(new DOMException("The service was disposed.", "AbortError"));
   }
 
-  // ---- the loop
-
-  async #run<T>(operation: Operation<T>, call: Call, wasm: ServiceCore, permit: number): Promise<T> {
-    for (;;) {
-      const attempt = new Attempt(call);
-      const started = this.#platform.now();
-      const brought = await this.#brought(operation, attempt, call);
-      if (!brought.thrown && this.#shell.classify === undefined && isPlainSuccess(brought.value)) {
-        this.#succeeded(wasm, permit, started, call);
-        return brought.value as T;
-      }
-      const next = await this.#after(wasm, permit, started, call, brought);
-      if (next === "pass on") return passedOn<T>(brought);
-      if (next === "core lost" || !this.#isCurrent(next.core)) return this.#passThrough(operation, call);
-      wasm = next.core;
-      permit = next.permit;
-    }
+  /**
+   * For `using`, where the platform has it; typed in `tidegate/dispose`.
+   * @internal
+   */
+  [DISPOSE](): void {
+    this.dispose();
   }
 
-  /** A call that could not go at once. */
-  async #runLater<T>(operation: Operation<T>, call: Call, wasm: ServiceCore, asked: number): Promise<T> {
+  // ---- the loop
+
+  /** From what the core answered when the call asked for its first attempt. */
+  async #runFrom<T>(operation: Operation<T>, call: Call, wasm: ServiceCore, asked: number): Promise<T> {
     const leave = await this.#admitted(wasm, asked, call);
+    return this.#run(operation, call, leave);
+  }
+
+  /** Attempt after attempt. */
+  async #run<T>(operation: Operation<T>, call: Call, leave: Leave | "core lost"): Promise<T> {
     if (leave === "core lost" || !this.#isCurrent(leave.core)) return this.#passThrough(operation, call);
-    return this.#run(operation, call, leave.core, leave.permit);
+    const { core: wasm, permit } = leave;
+    const started = this.#platform.now();
+    const brought = await this.#brought(operation, call);
+    if (!brought.thrown && this.#shell.classify === undefined && isPlainSuccess(brought.value)) {
+      this.#succeeded(wasm, permit, started, call);
+      return brought.value as T;
+    }
+    return this.#goOn(operation, call, wasm, permit, started, brought);
+  }
+
+  /** What follows from an attempt: the next one, or the end of the call. */
+  async #goOn<T>(
+    operation: Operation<T>,
+    call: Call,
+    wasm: ServiceCore,
+    permit: number,
+    started: number,
+    brought: Brought,
+  ): Promise<T> {
+    const next = await this.#after(wasm, permit, started, call, brought);
+    return next === "pass on" ? passedOn<T>(brought) : this.#run(operation, call, next);
+  }
+
+  /** Whether something else than the operation may end an attempt. */
+  #isBounded({ context, deadline }: Call): boolean {
+    return context.signal !== undefined || !Number.isNaN(deadline) || !Number.isNaN(this.#attemptTimeoutMs);
   }
 
   /** Lets the operation make its attempt. Never rejects. */
-  async #brought<T>(operation: Operation<T>, attempt: Attempt, call: Call): Promise<Brought> {
-    const bounded =
-      call.context.signal !== undefined || !Number.isNaN(call.deadline) || !Number.isNaN(this.#attemptTimeoutMs);
+  async #brought<T>(operation: Operation<T>, call: Call): Promise<Brought> {
+    const attempt = new Attempt(call);
     try {
-      const value = await (bounded ? this.#bounded(operation, attempt, call) : operation(attempt));
+      const value = await (this.#isBounded(call)
+        ? this.#bounded(operation, attempt, call)
+        : operation(attempt));
       return { thrown: false, value };
     } catch (error) {
       if (error instanceof Stopped) return { thrown: true, value: error.reason, stopped: error };
@@ -242,7 +293,13 @@ export class RateLimitService {
    * What follows from an attempt that did not plainly succeed: leave for the next one, or what it brought is passed on.
    * Rejects with an error of ours when the call ends with one.
    */
-  async #after(wasm: ServiceCore, permit: number, started: number, call: Call, brought: Brought): Promise<After> {
+  async #after(
+    wasm: ServiceCore,
+    permit: number,
+    started: number,
+    call: Call,
+    brought: Brought,
+  ): Promise<After> {
     const now = this.#platform.now();
     const judged = await this.#judged(wasm, brought, now - started);
     if (!this.#isCurrent(wasm)) return "pass on";
@@ -267,7 +324,13 @@ export class RateLimitService {
     return "pass on";
   }
 
-  #tellCore(wasm: ServiceCore, permit: number, started: number, call: Call, { code, hintMs }: Judged): number {
+  #tellCore(
+    wasm: ServiceCore,
+    permit: number,
+    started: number,
+    call: Call,
+    { code, hintMs }: Judged,
+  ): number {
     const { context, arrival, deadline, priority, group, retries, maxRetries, delay } = call;
     const idempotent = context.idempotent === true;
     const draw = this.#platform.draws ? this.#platform.random() : Number.NaN;
@@ -311,7 +374,12 @@ export class RateLimitService {
 
   // ---- waiting
 
-  async #retried(wasm: ServiceCore, call: Call, answer: Answer, brought: Brought): Promise<Leave | "core lost"> {
+  async #retried(
+    wasm: ServiceCore,
+    call: Call,
+    answer: Answer,
+    brought: Brought,
+  ): Promise<Leave | "core lost"> {
     const { resourceName, operation } = call.context;
     const { after: delayMs, until: untilTime } = answer;
     const attempt = call.attempt;
@@ -322,14 +390,21 @@ export class RateLimitService {
     );
     // The waiter stands before anybody is told: a listener may do anything, also reset or dispose the service.
     const leave = this.#waited(wasm, call, answer, brought);
-    this.#emitter.emit("retry", { attempt, delayMs, untilTime, cause: brought.value, resourceName, operation });
+    this.#emitter.emit("retry", {
+      attempt,
+      delayMs,
+      untilTime,
+      cause: brought.value,
+      resourceName,
+      operation,
+    });
     return leave;
   }
 
   /** Makes leave of what the core answered when a call asked for an attempt. */
   async #admitted(wasm: ServiceCore, asked: number, call: Call): Promise<Leave | "core lost"> {
     if (asked !== 0) {
-      this.#follow(wasm, Flag.news);
+      if (asked < 0) this.#follow(wasm, Flag.news);
       return { core: wasm, permit: Math.abs(asked) };
     }
     const answer = answerOf(wasm);
@@ -338,7 +413,12 @@ export class RateLimitService {
     throw this.#failure(call, answer, null);
   }
 
-  async #waited(wasm: ServiceCore, call: Call, answer: Answer, brought: Brought | null): Promise<Leave | "core lost"> {
+  async #waited(
+    wasm: ServiceCore,
+    call: Call,
+    answer: Answer,
+    brought: Brought | null,
+  ): Promise<Leave | "core lost"> {
     const until = Number.isNaN(answer.until) ? wasm.poll_timeout(this.#platform.now()) : answer.until;
     const waiting = this.#waiters.wait(wasm, call, answer, until);
     this.#poll();
@@ -385,7 +465,8 @@ export class RateLimitService {
       const kind = wasm.transition();
       if (kind === Transition.none) return;
       if (kind === Transition.circuit) this.#tellCircuit(wasm, wasm.name());
-      else if (kind === Transition.cooldownBegan) this.#emitter.emit("cooldown", { state: "began", untilTime: wasm.until() });
+      else if (kind === Transition.cooldownBegan)
+        this.#emitter.emit("cooldown", { state: "began", untilTime: wasm.until() });
       else this.#emitter.emit("cooldown", { state: "ended" });
       if (!this.#isCurrent(wasm)) return;
     }
@@ -406,7 +487,13 @@ export class RateLimitService {
   #tellAttempt(call: Call, durationMs: number, code: number): void {
     if (!this.#emitter.has("attempt")) return;
     const { resourceName, operation } = call.context;
-    this.#emitter.emit("attempt", { attempt: call.attempt, durationMs, verdict: verdictName(code), resourceName, operation });
+    this.#emitter.emit("attempt", {
+      attempt: call.attempt,
+      durationMs,
+      verdict: verdictName(code),
+      resourceName,
+      operation,
+    });
   }
 
   #tellWait(call: Call, reason: number, untilTime: number): void {
@@ -486,7 +573,8 @@ export class RateLimitService {
     try {
       return hand();
     } catch (error) {
-      if (Array.isArray(error)) throw new RateLimitConfigError(error[0] as string, error[1], error[2] as string);
+      if (Array.isArray(error))
+        throw new RateLimitConfigError(error[0] as string, error[1], error[2] as string);
       this.#trapped(error);
       return null;
     }
@@ -529,7 +617,11 @@ export class RateLimitService {
 
   async #passThrough<T>(operation: Operation<T>, call: Call): Promise<T> {
     if (this.#isolated && this.#shell.enabled && !this.#disposed) {
-      throw this.#failure(call, { reason: Reason.circuitOpen, name: 0, until: Number.NaN, after: Number.NaN }, null);
+      throw this.#failure(
+        call,
+        { reason: Reason.circuitOpen, name: 0, until: Number.NaN, after: Number.NaN },
+        null,
+      );
     }
     const attempt = new Attempt(call);
     try {
@@ -570,7 +662,10 @@ function words(reason: number, call: Call): { code: RateLimitErrorCode; summary:
     case Reason.circuitOpened:
       return { code: "RATE_LIMIT_CIRCUIT_OPEN", summary: "Rate limit circuit breaker opened. " };
     case Reason.retryAfterTooLong:
-      return { code: "RATE_LIMIT_RETRY_AFTER_TOO_LONG", summary: "The server asks for a longer wait than maxRetryAfterMs allows. " };
+      return {
+        code: "RATE_LIMIT_RETRY_AFTER_TOO_LONG",
+        summary: "The server asks for a longer wait than maxRetryAfterMs allows. ",
+      };
     case Reason.deadline:
       return { code: "RATE_LIMIT_DEADLINE_EXCEEDED", summary: "The call cannot be over by its deadline. " };
     case Reason.budget:

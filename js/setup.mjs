@@ -1,12 +1,8 @@
-// Makes a fresh clone ready, then runs what was asked for:
-//
-//   node js/setup.mjs build | demo […] | test […]
-//
-// Every step looks first whether it is needed, so a second run takes a second and an interrupted one goes on where it was.
-import { spawn } from "node:child_process";
+// Makes a fresh clone ready: `node js/setup.mjs`. The demo and the tests begin with it. Every step looks first whether
+// it is needed, so a second run takes a second and an interrupted one goes on where it was.
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { constants, homedir } from "node:os";
+import { homedir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { build } from "./build.mjs";
@@ -142,44 +138,9 @@ export function npm() {
   return [process.platform === "win32" ? "npm.cmd" : "npm"];
 }
 
-// ---- what to run afterwards
-
-/** The set-up that each command needs and the script that it runs; the tests do their own set-up. */
-const COMMANDS = {
-  build: { needs: {} },
-  demo: { needs: { example: true }, script: "examples/crm/demo.mjs" },
-  test: { script: "tests/run.mjs" },
-};
-
-async function main([name = "build", ...args]) {
-  const command = COMMANDS[name];
-  if (command === undefined) {
-    throw new StepError(`usage: node js/setup.mjs ${Object.keys(COMMANDS).join(" | ")}`);
-  }
-  if (command.needs) await setup({ ...command.needs, log: logFor(args) });
-  return command.script ? hand(command.script, args) : 0;
-}
-
-/** With --json the standard output belongs to the demo's one document. */
-const logFor = (args) => (args.includes("--json") ? console.error : console.log);
-
-/**
- * Runs a script in our place: its streams, arguments and exit code. Ctrl-C reaches both of us from the terminal; we
- * wait until the script has cleaned up.
- */
-function hand(script, args) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [path.join(root, script), ...args], { stdio: "inherit" });
-    process.on("SIGINT", () => {});
-    process.on("SIGTERM", () => child.kill("SIGTERM"));
-    child.once("error", reject);
-    child.once("close", (code, signal) => resolve(code ?? 128 + constants.signals[signal]));
-  });
-}
-
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  process.exitCode = await main(process.argv.slice(2)).catch((error) => {
+  await setup().catch((error) => {
     console.error(error instanceof StepError ? `set-up failed: ${error.message}` : error);
-    return 1;
+    process.exitCode = 1;
   });
 }

@@ -59,7 +59,7 @@ export function run(title, command, args, { cwd = root, env = {}, log = console.
 export function installed(name, file) {
   const found = path.join(root, "node_modules", name, file);
   if (existsSync(found)) return found;
-  throw new StepError(`${name} is not installed: run \`node js/setup.mjs build\`, or \`npm ci\``);
+  throw new StepError(`${name} is not installed: run \`node js/setup.mjs\`, or \`npm ci\``);
 }
 
 /** The standard output of a quick program, trimmed, or null when it is missing or fails. */

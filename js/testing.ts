@@ -61,7 +61,9 @@ export class ManualHost implements Host {
     const end = this.#now + ms;
     await settled();
     for (;;) {
-      const [first] = [...this.#sleepers].filter(({ until }) => until <= end).sort((a, b) => a.until - b.until);
+      const [first] = [...this.#sleepers]
+        .filter(({ until }) => until <= end)
+        .sort((a, b) => a.until - b.until);
       if (!first) break;
       this.#now = Math.max(this.#now, first.until);
       first.wake();
@@ -81,7 +83,8 @@ export class ManualHost implements Host {
     await settled();
     while (pending) {
       const next = Math.min(...[...this.#sleepers].map(({ until }) => until));
-      if (next === Number.POSITIVE_INFINITY) throw new Error("Nobody sleeps, and the promise is still pending.");
+      if (next === Number.POSITIVE_INFINITY)
+        throw new Error("Nobody sleeps, and the promise is still pending.");
       await this.advance(Math.max(0, next - this.#now));
     }
     return promise;
@@ -106,9 +109,18 @@ export function scriptedFetch(...answers: ScriptedAnswer[]): typeof fetch & { re
   return Object.assign(scripted, { requests });
 }
 
-function responseOf({ status, headers, body, statusText }: Exclude<ScriptedAnswer, number | "lost">): Response {
+function responseOf({
+  status,
+  headers,
+  body,
+  statusText,
+}: Exclude<ScriptedAnswer, number | "lost">): Response {
   const text = body === undefined ? null : typeof body === "string" ? body : JSON.stringify(body);
-  return new Response(text, { status, ...(headers && { headers }), ...(statusText !== undefined && { statusText }) });
+  return new Response(text, {
+    status,
+    ...(headers && { headers }),
+    ...(statusText !== undefined && { statusText }),
+  });
 }
 
 /** Lets everything happen that needs no time. */

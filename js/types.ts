@@ -238,7 +238,13 @@ export interface CallStats {
   /** Attempts that failed in another way. */
   failures: number;
   /** Calls that ended with one of our errors. */
-  rejected: { maxRetries: number; circuitOpen: number; retryAfterTooLong: number; deadline: number; budget: number };
+  rejected: {
+    maxRetries: number;
+    circuitOpen: number;
+    retryAfterTooLong: number;
+    deadline: number;
+    budget: number;
+  };
   /** Each wait by itself. Percentiles are upper bounds, within 12.5 %. */
   waits: DurationStats;
   attemptDurations: DurationStats;

@@ -123,7 +123,12 @@ class Waiter {
   readonly #reject: (reason: unknown) => void;
   readonly #release: (() => void)[] = [];
 
-  constructor(until: number, held: boolean, resolve: (ended: Ended) => void, reject: (reason: unknown) => void) {
+  constructor(
+    until: number,
+    held: boolean,
+    resolve: (ended: Ended) => void,
+    reject: (reason: unknown) => void,
+  ) {
     this.until = until;
     this.held = held;
     this.#resolve = resolve;

@@ -105,7 +105,13 @@ impl Circuit {
     }
 
     /// Takes in how an attempt ended. `issued` is the number of the latest permit issued so far.
-    pub fn record(&mut self, now: Instant, permit: &Permit, verdict: Verdict, issued: u64) -> Option<Transition> {
+    pub fn record(
+        &mut self,
+        now: Instant,
+        permit: &Permit,
+        verdict: Verdict,
+        issued: u64,
+    ) -> Option<Transition> {
         if permit.sequence() <= self.epoch {
             return None;
         }
@@ -122,9 +128,15 @@ impl Circuit {
             State::Open { .. } | State::Isolated => return None,
         };
         match verdict {
-            Verdict::Throttled { hint, scope: Scope::Service } => self.refused(now, permit, hint, issued, probing),
-            Verdict::Success | Verdict::Permanent | Verdict::Transient { answered: true, .. } => self.answered(issued),
-            Verdict::Throttled { scope: Scope::Call, .. } | Verdict::Transient { .. } | Verdict::Ignored => None,
+            Verdict::Throttled { hint, scope: Scope::Service } => {
+                self.refused(now, permit, hint, issued, probing)
+            }
+            Verdict::Success | Verdict::Permanent | Verdict::Transient { answered: true, .. } => {
+                self.answered(issued)
+            }
+            Verdict::Throttled { scope: Scope::Call, .. } | Verdict::Transient { .. } | Verdict::Ignored => {
+                None
+            }
         }
     }
 
@@ -155,7 +167,9 @@ impl Circuit {
             State::Isolated => (Phase::Isolated, None),
             State::Open { until } if *until > now => (Phase::Open, Some(until.since(now))),
             State::Open { .. } => (Phase::HalfOpen, Some(Span::ZERO)),
-            State::HalfOpen { probes, .. } => (Phase::HalfOpen, Some(self.until_a_place_is_free(probes, now))),
+            State::HalfOpen { probes, .. } => {
+                (Phase::HalfOpen, Some(self.until_a_place_is_free(probes, now)))
+            }
         };
         CircuitSnapshot { phase, consecutive: self.consecutive, last_failure: self.last_failure, retry_after }
     }
@@ -184,7 +198,8 @@ impl Circuit {
         if !probing && self.consecutive < self.config.threshold {
             return None;
         }
-        let open_for = hint.map_or(self.config.reset, |hint| hint.min(self.config.max_reset).max(self.config.reset));
+        let open_for =
+            hint.map_or(self.config.reset, |hint| hint.min(self.config.max_reset).max(self.config.reset));
         self.enter(State::Open { until: now.plus(open_for) }, issued)
     }
 
@@ -359,7 +374,9 @@ mod tests {
 
     #[test]
     fn a_hint_prolongs_the_open_time_up_to_the_cap_and_never_shortens_it() {
-        for (hint, reopens_at) in [(None, 60_000), (Some(10), 60_000), (Some(70_000), 70_000), (Some(200_000), 90_000)] {
+        for (hint, reopens_at) in
+            [(None, 60_000), (Some(10), 60_000), (Some(70_000), 70_000), (Some(200_000), 90_000)]
+        {
             let mut world = World::new(1, 1);
             world.run(0, Verdict::Throttled { hint: hint.map(Span::from_ms), scope: Scope::Service });
             assert_eq!(world.circuit.poll_timeout(at(0)), Some(at(reopens_at)), "{hint:?}");
@@ -443,7 +460,10 @@ mod tests {
         let mut world = World::new(1, 1);
         let under_way = world.start(0).expect("closed");
         world.circuit.isolate(world.issued);
-        assert_eq!(world.circuit.check(at(1 << 40)), Decision::Reject { reason: Reason::CircuitOpen, retry_after: None });
+        assert_eq!(
+            world.circuit.check(at(1 << 40)),
+            Decision::Reject { reason: Reason::CircuitOpen, retry_after: None }
+        );
         assert_eq!(world.end(1, under_way, REFUSED), None);
         world.circuit.reset(world.issued);
         assert!(world.start(2).is_some());
@@ -460,7 +480,8 @@ mod tests {
     #[test]
     fn three_silences_within_the_window_are_a_wall() {
         let mut silences = Silences::default();
-        let noted = [0, 2_000, 4_999, 5_000, 5_001, 12_000, 16_000, 17_000, 17_001].map(|ms| silences.note(at(ms)));
+        let noted =
+            [0, 2_000, 4_999, 5_000, 5_001, 12_000, 16_000, 17_000, 17_001].map(|ms| silences.note(at(ms)));
         assert_eq!(noted, [false, false, true, false, false, false, false, false, true]);
     }
 }

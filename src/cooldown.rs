@@ -19,11 +19,19 @@ pub struct Cooldown {
 enum State {
     Off,
     /// Nobody goes before `until`.
-    Holding { until: Instant },
+    Holding {
+        until: Instant,
+    },
     /// So many may go now; without an answer one more goes at `next`. Permits above `since` were let go here.
-    Releasing { leave: u32, next: Instant, since: u64 },
+    Releasing {
+        leave: u32,
+        next: Instant,
+        since: u64,
+    },
     /// The server asked for more time than anybody wants to wait: nobody is held, everybody is rejected.
-    Barred { until: Instant },
+    Barred {
+        until: Instant,
+    },
 }
 
 impl Cooldown {
@@ -193,7 +201,10 @@ mod tests {
         let mut world = World::new();
         let refused = world.go(0).unwrap();
         world.hold(&refused, 1_000, true);
-        assert_eq!(world.cooldown.check(at(999)), Decision::Wait { until: Some(at(1_000)), reason: Reason::Cooldown });
+        assert_eq!(
+            world.cooldown.check(at(999)),
+            Decision::Wait { until: Some(at(1_000)), reason: Reason::Cooldown }
+        );
         let mut out = world.go_all(1_000);
         let mut left = vec![out.len()];
         for round in 1..5 {
@@ -269,7 +280,8 @@ mod tests {
         let mut world = World::new();
         world.cooldown.bar(at(0), Span::from_ms(86_400_000), 0);
         assert!(world.cooldown.is_barred(at(3_599_999)));
-        let rejected = Decision::Reject { reason: Reason::RetryAfterTooLong, retry_after: Some(Span::from_ms(1)) };
+        let rejected =
+            Decision::Reject { reason: Reason::RetryAfterTooLong, retry_after: Some(Span::from_ms(1)) };
         assert_eq!(world.cooldown.check(at(3_599_999)), rejected);
         assert_eq!(world.go_all(3_600_000).len(), 100);
     }

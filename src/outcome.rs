@@ -4,8 +4,6 @@
 //! place, and judges nothing itself; `classify` does. Nothing here knows JavaScript: `wasm` reads real values, the
 //! tests read JSON.
 
-use std::iter::once;
-
 /// A value from outside, read property by property.
 ///
 /// Nothing about it is trusted: a getter may throw, a proxy may be revoked, a graph may be endless. Whatever goes
@@ -49,7 +47,7 @@ pub struct Outcome {
     pub failed: bool,
 }
 
-/// One object, or a bare string, and what it says. Facts of the `body` or `data` in it are here too.
+/// One object, or a bare string, and what it says.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     /// `status`, when it is an integer or a string of digits.
@@ -60,20 +58,17 @@ pub struct Place {
     pub answered: bool,
     /// `name`.
     pub name: Option<String>,
-    /// `code`, `error_code`, `errorCode`; `statusCode` and `error` when they are words.
+    /// What programs are told: `code`, `error_code`, `errorCode`, and `error` or `statusCode` when it is a word. Of
+    /// a body only words, since its numbers may be somebody's data.
     pub codes: Vec<Code>,
-    /// The same of its body, and what its headers give as a code.
-    pub body_codes: Vec<Code>,
-    /// Whether `rateLimitExceeded` is `true`, here or in the body.
+    /// Whether `rateLimitExceeded` is `true`.
     pub over_limit: bool,
-    /// What an error says about itself: its `message`, or the string that it is.
+    /// What people are told by an error: its message, or the string that it is.
     pub words: Vec<String>,
-    /// Other text in which a delay may be written: `details`, `hint`, and text of the body.
+    /// Other text, in which only a delay is looked for.
     pub notes: Vec<String>,
-    /// Values that may be a delay, under the names that say how to read them. Not checked yet.
+    /// Values that may be a delay, not checked yet.
     pub figures: Vec<(Source, Figure)>,
-    /// The `Date` of its headers: the server's clock when it answered.
-    pub date: Option<String>,
 }
 
 /// An error code.
@@ -81,14 +76,14 @@ pub struct Place {
 pub enum Code {
     /// A number, or a string of digits.
     Number(u32),
-    /// Anything else that is text.
+    /// Any other text.
     Name(String),
 }
 
 /// A number or a text, as it stood there.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Figure {
-    /// A number; NaN and infinities are possible.
+    /// A number; NaN and the infinities are possible.
     Number(f64),
     /// A string.
     Text(String),
@@ -105,55 +100,56 @@ pub enum Source {
     RateLimit,
     /// `RateLimit-Reset` and `X-RateLimit-Reset`: seconds from now, or a time in seconds or milliseconds.
     Reset,
-    /// `retryAfterMs` in a body or an error.
+    /// `retryAfterMs`.
     BodyMs,
-    /// `retryAfter` and `retry_after` there: seconds.
+    /// `retryAfter` and `retry_after`: seconds.
     BodySeconds,
-}
-
-impl Source {
-    /// All of them, the one that is believed first at the front.
-    pub const ALL: [Self; 6] =
-        [Self::RetryAfterMs, Self::RetryAfter, Self::RateLimit, Self::Reset, Self::BodyMs, Self::BodySeconds];
+    /// `Date`, no delay itself: the server's clock when it answered.
+    Date,
 }
 
 impl Outcome {
     /// The facts of an attempt that threw or rejected with `value`: the value itself, and what hangs on it by
-    /// `error`, `cause`, `originalError`, `response` and `context`, four levels deep, each object once.
+    /// `error`, `cause`, `originalError`, `response` and `context`, four levels deep, each object once; and the
+    /// bodies of these in `body`, `data`, `details` and `hint`.
     pub fn thrown<F: Foreign>(value: &F) -> Self {
         let mut outcome = Self { failed: true, ..Self::default() };
-        outcome.walk(value);
+        outcome.walk(value, Role::Error);
         outcome
     }
 
     /// The facts of an attempt that resolved with `value`. Of the value itself only a status counts that stands in
-    /// a `Response` or beside an `error`, `data` or `statusText` key, and `rateLimitExceeded`; whatever else it
-    /// holds is somebody's data. Its `error` is read as if it had been thrown.
+    /// a `Response` or beside an `error`, `data` or `statusText` key, and `rateLimitExceeded` in it or its `data`;
+    /// whatever else it holds is somebody's data. Its `error` is read as if it had been thrown.
     pub fn resolved<F: Foreign>(value: &F) -> Self {
         let mut outcome = Self::default();
-        if let Some(answer) = Place::answer(value) {
-            outcome.places.push(answer);
+        let status = value.get("status").filter(|_| is_answer(value)).and_then(|status| integer(&status));
+        let over_limit = is_over_limit(value) || value.get("data").is_some_and(|data| is_over_limit(&data));
+        // A success has no delay to tell, and is met too often to look for one.
+        if over_limit || status.is_some_and(|status| status >= 400) {
+            outcome.walk(value, Role::Data);
+        } else if status.is_some() {
+            outcome.places.push(Place::default());
         }
-        let Some(error) = value.get("error").filter(is_error) else {
-            return outcome;
-        };
-        outcome.failed = true;
-        let answered = outcome.places.iter().any(|place| place.answered);
-        let behind = outcome.places.len();
-        outcome.walk(&error);
-        // The status of a result stands beside its error: `{ status: 409, error: { message: "Key (id)=(429) …" } }`.
-        if let Some(place) = outcome.places.get_mut(behind) {
-            place.answered |= answered;
+        let answered = status.is_some_and(|status| status != 0);
+        if let Some(place) = outcome.places.first_mut() {
+            (place.status, place.answered, place.over_limit) = (status, answered, over_limit);
+        }
+        if let Some(error) = value.get("error").filter(is_error) {
+            outcome.failed = true;
+            let first = outcome.places.len();
+            outcome.walk(&error, Role::Error);
+            // The status of a result stands beside its error: `{ status: 409, error: { message: "429 exists" } }`.
+            if let Some(place) = outcome.places.get_mut(first) {
+                place.answered |= answered;
+            }
         }
         outcome
     }
 
     /// Adds the body of a refused `Response`, read after all: parsed when it is JSON, else as a string.
     pub fn add_body<F: Foreign>(&mut self, body: &F) {
-        let mut place =
-            Place { body_codes: codes(body), over_limit: is_over_limit(body), ..Place::default() };
-        place.read_body(body);
-        self.places.push(place);
+        self.walk(body, Role::Body);
     }
 
     /// The nearest status, `statusCode` included. 0 means that nobody answered.
@@ -163,118 +159,120 @@ impl Outcome {
 
     /// The nearest code.
     pub fn code(&self) -> Option<&Code> {
-        self.places.iter().find_map(|place| place.codes.first().or(place.body_codes.first()))
+        self.places.iter().find_map(|place| place.codes.first())
     }
 
-    /// The nearest message.
+    /// The nearest message of an error.
     pub fn message(&self) -> Option<&str> {
         self.places.iter().find_map(|place| place.words.first()).map(String::as_str)
     }
 
     /// Reads `root` and what hangs on it, breadth first, so that a bound on the number keeps what is near.
-    fn walk<F: Foreign>(&mut self, root: &F) {
-        let mut seen: Vec<F> = Vec::new();
-        let mut level = vec![root.clone()];
-        for _ in 0..=MAX_DEPTH {
-            let mut next = Vec::new();
-            for value in level {
-                if seen.len() == MAX_PLACES {
-                    return;
-                }
-                if seen.iter().any(|other| other.same(&value)) {
+    fn walk<F: Foreign>(&mut self, root: &F, role: Role) {
+        let mut line = vec![(root.clone(), role, 0_u32)];
+        let mut next = 0_usize;
+        while let Some((value, role, depth)) = line.get(next).cloned() {
+            next = next.saturating_add(1);
+            self.places.push(Place::read(&value, role));
+            for (key, linked) in LINKS {
+                let Some(linked) =
+                    role.link(*linked).filter(|_| depth < MAX_DEPTH && line.len() < MAX_PLACES)
+                else {
                     continue;
+                };
+                if let Some(child) = value.get(key)
+                    && (child.is_object() || linked != Role::Error)
+                    && !line.iter().any(|(other, ..)| other.same(&child))
+                {
+                    line.push((child, linked, depth.saturating_add(1)));
                 }
-                self.places.push(Place::error(&value));
-                next.extend(LINKS.iter().filter_map(|key| value.get(key)).filter(F::is_object));
-                seen.push(value);
             }
-            level = next;
+        }
+    }
+}
+
+/// As what an object is read.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    /// A thrown value, or what it came from: everything counts.
+    Error,
+    /// What a server said in the body of a refusal: words for programs, and delays.
+    Body,
+    /// A result, and what is in it: delays, once something else says that it is a refusal.
+    Data,
+}
+
+impl Role {
+    /// As what an object of this role has another one in it which an error has as `linked`.
+    fn link(self, linked: Self) -> Option<Self> {
+        match (self, linked) {
+            (Self::Error, linked) => Some(linked),
+            (_, Self::Error) => None,
+            (role, _) => Some(role),
         }
     }
 }
 
 impl Place {
-    /// An error, or what hangs on one.
-    fn error<F: Foreign>(value: &F) -> Self {
+    /// What `value` says in its `role`.
+    fn read<F: Foreign>(value: &F, role: Role) -> Self {
         let mut place = Self::default();
-        if let Some(words) = text(value) {
-            place.words.push(words);
-            return place;
+        place.take(Fact::Words, role, value);
+        for (key, fact) in PROPERTIES {
+            if let Some(value) = value.get(key) {
+                place.take(*fact, role, &value);
+            }
         }
-        place.status = status(value, "status");
-        place.status_code = status(value, "statusCode");
+        if let Some(headers) = value.get("headers") {
+            for (name, fact) in HEADERS {
+                if let Some(value) = headers.header(name) {
+                    place.take(*fact, role, &value);
+                }
+            }
+        }
         place.answered = [place.status, place.status_code].into_iter().flatten().any(|status| status != 0);
-        place.name = value.get("name").and_then(|name| name.as_text(MAX_CODE));
-        place.codes = codes(value);
-        place.words = texts(value, &WORDS);
-        place.over_limit = is_over_limit(value);
-        for body in bodies(value) {
-            place.body_codes.append(&mut codes(&body));
-            place.over_limit |= is_over_limit(&body);
-        }
-        place.read_hints(value);
         place
     }
 
-    /// A resolved value, when it is more than data: an answer with a status, or flagged as over the limit.
-    fn answer<F: Foreign>(value: &F) -> Option<Self> {
-        let status = status(value, "status").filter(|_| is_answer(value));
-        let over_limit = is_over_limit(value) || value.get("data").is_some_and(|data| is_over_limit(&data));
-        if status.is_none() && !over_limit {
-            return None;
-        }
-        let answered = status.is_some_and(|status| status != 0);
-        let mut place = Self { status, answered, over_limit, ..Self::default() };
-        // A success has no delay to tell, and is met too often to look for one.
-        if over_limit || status.is_some_and(|status| status >= 400) {
-            place.read_hints(value);
-        }
-        Some(place)
-    }
-
-    /// Everything in `value`, its headers and its body that may tell a delay.
-    fn read_hints<F: Foreign>(&mut self, value: &F) {
-        if let Some(headers) = value.get("headers") {
-            for (name, _, source) in HEADERS {
-                self.figures.extend(headers.header(name).and_then(|value| Some((source, figure(&value)?))));
+    /// Notes one fact, if `value` can be read as such.
+    fn take<F: Foreign>(&mut self, fact: Fact, role: Role, value: &F) {
+        match (fact, role) {
+            (Fact::Delay(source), _) => self.figures.extend(figure(value).map(|figure| (source, figure))),
+            (Fact::Words, Role::Error) => self.words.extend(text(value, MAX_TEXT)),
+            (Fact::Words, _) => self.notes.extend(text(value, MAX_TEXT)),
+            (Fact::HeaderCode, _) => self.codes.extend(code(value)),
+            (_, Role::Data) => {}
+            (Fact::OverLimit, _) => self.over_limit = value.is_true(),
+            (Fact::Code, Role::Error) => self.codes.extend(code(value)),
+            (Fact::Code | Fact::StatusCode, Role::Body) => {
+                self.codes.extend(code(value).filter(|code| matches!(code, Code::Name(_))));
             }
-            self.date = headers.header("date").and_then(|date| text(&date));
-            self.body_codes.extend(CODE_HEADERS.iter().filter_map(|name| code(&headers.header(name)?)));
-        }
-        for (name, written, source) in HEADERS {
-            let own = [name, written].into_iter().filter_map(|key| value.get(key));
-            self.figures.extend(own.filter_map(|value| Some((source, figure(&value)?))));
-        }
-        self.read_properties(value);
-        for body in bodies(value) {
-            self.read_body(&body);
-        }
-    }
-
-    /// What a server said: text, or an object with messages and properties.
-    fn read_body<F: Foreign>(&mut self, body: &F) {
-        if let Some(words) = text(body) {
-            self.notes.push(words);
-            return;
-        }
-        self.notes.append(&mut texts(body, &WORDS));
-        self.read_properties(body);
-    }
-
-    /// The properties of `value`, and of its `details` and `hint`, that tell a delay or are text.
-    fn read_properties<F: Foreign>(&mut self, value: &F) {
-        self.notes.append(&mut texts(value, &NOTES));
-        let nested = NOTES.iter().filter_map(|key| value.get(key));
-        for holder in once(value.clone()).chain(nested) {
-            for (name, source) in PROPERTIES {
-                self.figures.extend(holder.get(name).and_then(|value| Some((source, figure(&value)?))));
-            }
+            (Fact::StatusCode, Role::Error) => match code(value) {
+                Some(Code::Number(status)) => self.status_code = Some(status),
+                name => self.codes.extend(name),
+            },
+            (Fact::Status, Role::Error) => self.status = integer(value),
+            (Fact::Name, Role::Error) => self.name = text(value, MAX_CODE),
+            (Fact::Status | Fact::Name, Role::Body) => {}
         }
     }
 }
 
-/// Whether `value`, which holds a status, is an answer: a `Response`, or a result with the status beside an
-/// `error`, `data` or `statusText` key, even when that is `null`. A record of a CRM with a column `status` is not.
+/// What a property or a header tells.
+#[derive(Clone, Copy)]
+enum Fact {
+    Status,
+    StatusCode,
+    Name,
+    Code,
+    HeaderCode,
+    Words,
+    OverLimit,
+    Delay(Source),
+}
+
+/// Whether the status in `value` is one of an answer: of a `Response`, or of a result, where it stands beside an
+/// `error`, `data` or `statusText` key, even when that is `null`. A record with a column `status` is no answer.
 fn is_answer<F: Foreign>(value: &F) -> bool {
     ["error", "data", "statusText"].iter().any(|key| value.has(key)) || is_response(value)
 }
@@ -284,13 +282,13 @@ fn is_answer<F: Foreign>(value: &F) -> bool {
 fn is_response<F: Foreign>(value: &F) -> bool {
     let numeric = value.get("status").is_some_and(|status| status.as_number().is_some());
     let headers = value.get("headers").filter(F::is_object);
-    numeric && headers.is_some_and(|headers| value.has("ok") || headers.get("get").is_some())
+    numeric && headers.is_some_and(|headers| value.has("ok") || headers.has("get"))
 }
 
 /// Whether the `error` of a result says that there is one: `false`, 0 and the empty string do not.
 fn is_error<F: Foreign>(error: &F) -> bool {
     let number = error.as_number().is_some_and(|number| number != 0.0);
-    number || error.is_object() || error.is_true() || text(error).is_some()
+    number || error.is_object() || error.is_true() || text(error, 1).is_some()
 }
 
 /// Whether `value` carries the flag of a limiter.
@@ -298,58 +296,37 @@ fn is_over_limit<F: Foreign>(value: &F) -> bool {
     value.get("rateLimitExceeded").is_some_and(|flag| flag.is_true())
 }
 
-/// Where clients keep the body of an answer.
-fn bodies<F: Foreign>(value: &F) -> impl Iterator<Item = F> {
-    ["body", "data"].into_iter().filter_map(|key| value.get(key))
+/// A text with something in it.
+fn text<F: Foreign>(value: &F, limit: usize) -> Option<String> {
+    value.as_text(limit).filter(|text| !text.is_empty())
 }
 
-/// The codes in `value`.
-fn codes<F: Foreign>(value: &F) -> Vec<Code> {
-    let named = value.get("statusCode").and_then(|status| code(&status));
-    let named = named.filter(|code| matches!(code, Code::Name(_)));
-    let codes = CODES.iter().filter_map(|key| code(&value.get(key)?));
-    codes.chain(named).collect()
-}
-
-/// One code.
+/// A code: a number, or text.
 fn code<F: Foreign>(value: &F) -> Option<Code> {
     match integer(value) {
         Some(number) => Some(Code::Number(number)),
-        None => value.as_text(MAX_CODE).filter(|name| !name.is_empty()).map(Code::Name),
+        None => text(value, MAX_CODE).map(Code::Name),
     }
-}
-
-/// The properties `keys` of `value` that are text.
-fn texts<F: Foreign>(value: &F, keys: &[&str]) -> Vec<String> {
-    keys.iter().filter_map(|key| text(&value.get(key)?)).collect()
-}
-
-/// A text with something in it.
-fn text<F: Foreign>(value: &F) -> Option<String> {
-    value.as_text(MAX_TEXT).filter(|text| !text.is_empty())
 }
 
 /// A figure that may be read as a delay.
 fn figure<F: Foreign>(value: &F) -> Option<Figure> {
-    let number = value.as_number().map(Figure::Number);
-    number.or_else(|| text(value).map(Figure::Text))
-}
-
-/// The property `key` as a status: an integer, or a string of digits.
-fn status<F: Foreign>(value: &F, key: &str) -> Option<u32> {
-    integer(&value.get(key)?)
+    match value.as_number() {
+        Some(number) => Some(Figure::Number(number)),
+        None => text(value, MAX_TEXT).map(Figure::Text),
+    }
 }
 
 /// A number that is an integer, or a string of digits.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked before")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "compared with the number afterwards"
+)]
 fn integer<F: Foreign>(value: &F) -> Option<u32> {
     match value.as_number() {
-        Some(number) if number.trunc() == number && (0.0..=f64::from(u32::MAX)).contains(&number) => {
-            Some(number as u32)
-        }
-        Some(_) => None,
-        None => decimal(value.as_text(MAX_CODE)?.trim_ascii().as_bytes())
-            .and_then(|number| u32::try_from(number).ok()),
+        Some(number) => Some(number as u32).filter(|integer| f64::from(*integer) == number),
+        None => u32::try_from(decimal(text(value, MAX_CODE)?.trim_ascii().as_bytes())?).ok(),
     }
 }
 
@@ -363,41 +340,66 @@ pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0, push)
 }
 
-/// The header fields that tell a delay: as headers are asked, and as an error may have them for properties.
-const HEADERS: [(&str, &str, Source); 5] = [
-    ("retry-after-ms", "Retry-After-Ms", Source::RetryAfterMs),
-    ("retry-after", "Retry-After", Source::RetryAfter),
-    ("ratelimit", "RateLimit", Source::RateLimit),
-    ("ratelimit-reset", "RateLimit-Reset", Source::Reset),
-    ("x-ratelimit-reset", "X-RateLimit-Reset", Source::Reset),
+/// What the properties of an error or a body tell. `error` is a code for storage, and a message for PostgREST when
+/// the body was a JSON string; a header may have become a property of the error itself, in either spelling.
+const PROPERTIES: &[(&str, Fact)] = &[
+    ("status", Fact::Status),
+    ("statusCode", Fact::StatusCode),
+    ("name", Fact::Name),
+    ("code", Fact::Code),
+    ("error_code", Fact::Code),
+    ("errorCode", Fact::Code),
+    ("error", Fact::Code),
+    ("message", Fact::Words),
+    ("msg", Fact::Words),
+    ("error", Fact::Words),
+    ("cause", Fact::Words),
+    ("originalError", Fact::Words),
+    ("rateLimitExceeded", Fact::OverLimit),
+    ("retry-after-ms", Fact::Delay(Source::RetryAfterMs)),
+    ("Retry-After-Ms", Fact::Delay(Source::RetryAfterMs)),
+    ("retry-after", Fact::Delay(Source::RetryAfter)),
+    ("Retry-After", Fact::Delay(Source::RetryAfter)),
+    ("ratelimit", Fact::Delay(Source::RateLimit)),
+    ("RateLimit", Fact::Delay(Source::RateLimit)),
+    ("ratelimit-reset", Fact::Delay(Source::Reset)),
+    ("RateLimit-Reset", Fact::Delay(Source::Reset)),
+    ("x-ratelimit-reset", Fact::Delay(Source::Reset)),
+    ("X-RateLimit-Reset", Fact::Delay(Source::Reset)),
+    ("retryAfterMs", Fact::Delay(Source::BodyMs)),
+    ("retryAfter", Fact::Delay(Source::BodySeconds)),
+    ("retry_after", Fact::Delay(Source::BodySeconds)),
 ];
 
-/// The properties that tell a delay, in a body or in an error itself.
-const PROPERTIES: [(&str, Source); 3] = [
-    ("retryAfterMs", Source::BodyMs),
-    ("retryAfter", Source::BodySeconds),
-    ("retry_after", Source::BodySeconds),
+/// What headers tell. The codes are ours, and the one of Supabase's auth server.
+const HEADERS: &[(&str, Fact)] = &[
+    ("retry-after-ms", Fact::Delay(Source::RetryAfterMs)),
+    ("retry-after", Fact::Delay(Source::RetryAfter)),
+    ("ratelimit", Fact::Delay(Source::RateLimit)),
+    ("ratelimit-reset", Fact::Delay(Source::Reset)),
+    ("x-ratelimit-reset", Fact::Delay(Source::Reset)),
+    ("date", Fact::Delay(Source::Date)),
+    ("x-tidegate-code", Fact::HeaderCode),
+    ("x-sb-error-code", Fact::HeaderCode),
 ];
 
-/// By which properties one error holds another.
-const LINKS: [&str; 5] = ["error", "cause", "originalError", "response", "context"];
-
-/// Where errors and bodies keep codes that may be numbers. `error` is what storage and Kong call it.
-const CODES: [&str; 4] = ["code", "error_code", "errorCode", "error"];
-
-/// Headers that name a code: ours, and the one of Supabase's auth server.
-const CODE_HEADERS: [&str; 2] = ["x-tidegate-code", "x-sb-error-code"];
-
-/// Where errors and bodies keep their message. The last three only when they are strings.
-const WORDS: [&str; 5] = ["message", "msg", "error", "cause", "originalError"];
-
-/// Where PostgREST and its clients say more.
-const NOTES: [&str; 2] = ["details", "hint"];
+/// By which properties one object has another, and as what.
+const LINKS: &[(&str, Role)] = &[
+    ("error", Role::Error),
+    ("cause", Role::Error),
+    ("originalError", Role::Error),
+    ("response", Role::Error),
+    ("context", Role::Error),
+    ("body", Role::Body),
+    ("data", Role::Body),
+    ("details", Role::Body),
+    ("hint", Role::Body),
+];
 
 /// How far below the thrown value the walk goes.
-const MAX_DEPTH: usize = 4;
+const MAX_DEPTH: u32 = 4;
 
-/// So many objects are looked at, so that an endless graph of getters is cheap. Real errors have up to five.
+/// So many objects are looked at, so that an endless graph of getters is cheap. Real errors have less than ten.
 const MAX_PLACES: usize = 32;
 
 /// So much of a text is read. A page of HTML says what it is in its first lines.

@@ -1,7 +1,5 @@
 //! The line of a service: who waits, in which order they go, and until when those sleep who wait for a retry.
 
-use std::collections::BTreeSet;
-
 use crate::time::Instant;
 
 /// Everybody who waits for leave to make an attempt.
@@ -10,16 +8,17 @@ use crate::time::Instant;
 /// are worth one step of priority, so that nobody starves. Joining, leaving and going are O(log n).
 #[derive(Debug, Default)]
 pub struct Line {
-    order: BTreeSet<Place>,
-    /// The place of each waiter, by name; `None` where the name is free.
-    places: Vec<Option<Place>>,
+    /// By name; `None` where the name is free.
+    seats: Vec<Option<Seat>>,
     free: Vec<Name>,
+    standing: Heap,
+    sleeping: Heap,
     /// How many have come so far: equals go in the order they came.
     comings: u64,
 }
 
 /// One that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiter {
     /// When its call began.
     pub arrival: Instant,
@@ -34,20 +33,29 @@ pub struct Waiter {
 /// What a waiter is called while it waits. A name is used again after its bearer left.
 pub type Name = u32;
 
-/// Compared from the top down, so those in line come before the sleepers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    row: Row,
-    rank: i64,
-    coming: u64,
+#[derive(Debug)]
+struct Seat {
     waiter: Waiter,
-    name: Name,
+    row: Row,
+    /// Where in its heap it is.
+    index: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Row {
     Standing,
     Sleeping,
+}
+
+/// A binary heap, the smallest key first. Each seat knows its index, so that one can be taken out of the middle.
+#[derive(Debug, Default)]
+struct Heap(Vec<Entry>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    rank: i64,
+    coming: u64,
+    name: Name,
 }
 
 impl Line {
@@ -63,68 +71,131 @@ impl Line {
 
     /// Moves everybody whose time has come from sleep into the line.
     pub fn wake(&mut self, now: Instant) {
-        while let Some(sleeper) = self.first_sleeper() {
-            if sleeper.rank > milliseconds(now) {
-                return;
-            }
-            self.order.remove(&sleeper);
-            self.put(Place { row: Row::Standing, rank: rank_in_line(&sleeper.waiter), ..sleeper });
+        while let Some(sleeper) = self.sleeping.first().filter(|sleeper| sleeper.rank <= milliseconds(now)) {
+            self.take_out(Row::Sleeping, 0);
+            let Some(Some(seat)) = self.seats.get_mut(sleeper.name as usize) else { return };
+            seat.row = Row::Standing;
+            let rank = rank_in_line(&seat.waiter);
+            self.put_in(Row::Standing, Entry { rank, ..sleeper });
         }
     }
 
     /// Takes one out, wherever it waits; `None` when nobody of that name waits.
     pub fn leave(&mut self, name: Name) -> Option<Waiter> {
-        let place = self.places.get_mut(name as usize)?.take()?;
-        self.order.remove(&place);
+        let seat = self.seats.get_mut(name as usize)?.take()?;
+        self.take_out(seat.row, seat.index);
         self.free.push(name);
-        Some(place.waiter)
+        Some(seat.waiter)
     }
 
     /// Who goes next; `None` when nobody stands in line.
     pub fn front(&self) -> Option<Name> {
-        self.order.first().filter(|place| place.row == Row::Standing).map(|place| place.name)
+        self.standing.first().map(|entry| entry.name)
     }
 
     /// Anybody who waits, those in line first.
     pub fn anybody(&self) -> Option<Name> {
-        self.order.first().map(|place| place.name)
+        self.standing.first().or(self.sleeping.first()).map(|entry| entry.name)
     }
 
     /// Whether nobody waits, neither in line nor asleep.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.anybody().is_none()
     }
 
     /// When the next sleeper wakes.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.first_sleeper().map(|place| Instant::from_ms(place.rank as f64))
-    }
-
-    fn first_sleeper(&self) -> Option<Place> {
-        // With nobody in line the first one is it, else the first behind the last one in line.
-        let behind_the_line = Place { row: Row::Sleeping, rank: i64::MIN, coming: 0, waiter: FIRST_WAITER, name: 0 };
-        self.order.range(behind_the_line..).next().copied()
+        self.sleeping.first().map(|entry| Instant::from_ms(entry.rank as f64))
     }
 
     fn enter(&mut self, row: Row, rank: i64, waiter: Waiter) -> Name {
-        let name = self.christen();
         self.comings = self.comings.saturating_add(1);
-        self.put(Place { row, rank, coming: self.comings, waiter, name });
+        let seat = Seat { waiter, row, index: 0 };
+        let name = self.free.pop().unwrap_or_else(|| {
+            self.seats.push(None);
+            Name::try_from(self.seats.len().saturating_sub(1)).unwrap_or(Name::MAX)
+        });
+        if let Some(free) = self.seats.get_mut(name as usize) {
+            *free = Some(seat);
+        }
+        self.put_in(row, Entry { rank, coming: self.comings, name });
         name
     }
 
-    fn put(&mut self, place: Place) {
-        if let Some(slot) = self.places.get_mut(place.name as usize) {
-            *slot = Some(place);
-            self.order.insert(place);
+    fn put_in(&mut self, row: Row, entry: Entry) {
+        let (heap, seats) = self.row(row);
+        heap.0.push(entry);
+        heap.rise(heap.0.len().saturating_sub(1), seats);
+    }
+
+    fn take_out(&mut self, row: Row, index: usize) {
+        let (heap, seats) = self.row(row);
+        if index >= heap.0.len() {
+            return;
+        }
+        heap.0.swap_remove(index);
+        // What came from the end to this place may belong further up or further down.
+        if index < heap.0.len() {
+            heap.rise(index, seats);
+            heap.sink(index, seats);
         }
     }
 
-    fn christen(&mut self) -> Name {
-        self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            Name::try_from(self.places.len().saturating_sub(1)).unwrap_or(Name::MAX)
-        })
+    fn row(&mut self, row: Row) -> (&mut Heap, &mut [Option<Seat>]) {
+        let heap = match row {
+            Row::Standing => &mut self.standing,
+            Row::Sleeping => &mut self.sleeping,
+        };
+        (heap, &mut self.seats)
+    }
+}
+
+impl Heap {
+    fn first(&self) -> Option<Entry> {
+        self.0.first().copied()
+    }
+
+    /// Moves the entry up until its parent is not larger, and tells each that moved its new index.
+    fn rise(&mut self, mut index: usize, seats: &mut [Option<Seat>]) {
+        while let Some(parent) = index.checked_sub(1).map(|index| index / 2) {
+            if self.0.get(parent) <= self.0.get(index) {
+                break;
+            }
+            self.swap(parent, index, seats);
+            index = parent;
+        }
+        self.tell(index, seats);
+    }
+
+    /// Moves the entry down until no child is smaller.
+    fn sink(&mut self, mut index: usize, seats: &mut [Option<Seat>]) {
+        loop {
+            let left = index.saturating_mul(2).saturating_add(1);
+            let right = left.saturating_add(1);
+            let smaller = if self.0.get(right).is_some_and(|right| Some(right) < self.0.get(left)) {
+                right
+            } else {
+                left
+            };
+            if self.0.get(smaller).is_none_or(|child| Some(child) >= self.0.get(index)) {
+                return;
+            }
+            self.swap(smaller, index, seats);
+            index = smaller;
+        }
+    }
+
+    fn swap(&mut self, one: usize, other: usize, seats: &mut [Option<Seat>]) {
+        self.0.swap(one, other);
+        self.tell(one, seats);
+        self.tell(other, seats);
+    }
+
+    fn tell(&self, index: usize, seats: &mut [Option<Seat>]) {
+        let Some(entry) = self.0.get(index) else { return };
+        if let Some(Some(seat)) = seats.get_mut(entry.name as usize) {
+            seat.index = index;
+        }
     }
 }
 
@@ -140,8 +211,6 @@ fn milliseconds(instant: Instant) -> i64 {
 
 /// Ten seconds of waiting add one to the priority.
 const MS_PER_STEP: i64 = 10_000;
-
-const FIRST_WAITER: Waiter = Waiter { arrival: Instant::ZERO, priority: i32::MIN, since: Instant::ZERO, group: 0 };
 
 #[cfg(test)]
 mod tests {
@@ -190,6 +259,19 @@ mod tests {
         line.wake(at(500));
         assert_eq!(everybody_goes(&mut line), [sleeper, standing]);
         assert_eq!(line.anybody(), Some(other));
+    }
+
+    #[test]
+    fn whoever_leaves_the_others_keep_their_order() {
+        for gone in 0..12 {
+            let mut line = Line::default();
+            // Joined in an order that makes the heap move: 7, 2, 9, 4, 11, 6, 1, 8, 3, 10, 5, 0.
+            let names: Vec<Name> = (0..12).map(|i| line.stand(waiter((i * 7 + 7) % 12, 0))).collect();
+            assert!(line.leave(names[gone]).is_some());
+            let mut expected: Vec<usize> = (0..12).filter(|&i| i != gone).collect();
+            expected.sort_by_key(|&i| (i * 7 + 7) % 12);
+            assert_eq!(everybody_goes(&mut line), expected.iter().map(|&i| names[i]).collect::<Vec<_>>());
+        }
     }
 
     #[test]

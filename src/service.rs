@@ -489,7 +489,11 @@ impl Default for Config {
             half_open_probes: 1,
             probe_timeout: Span::from_ms(30_000),
             retry_transient: RetryTransient::Never,
-            retry_budget: Some(BudgetConfig { ratio: 0.2, min_per_second: 5.0, window: Span::from_ms(10_000) }),
+            retry_budget: Some(BudgetConfig {
+                ratio: 0.2,
+                min_per_second: 5.0,
+                window: Span::from_ms(10_000),
+            }),
             shared_cooldown: true,
         }
     }

@@ -140,7 +140,8 @@ async function cargoTest(report) {
     report.count({ passed: Number(passed), failed: Number(failed), skipped: Number(ignored) });
   }
   for (const [, name] of output.matchAll(/^test (.+) \.\.\. FAILED$/gm)) report.failures.push(name);
-  if (status !== 0) console.log(output);
+  if (status !== 0)
+    console.log(output.replaceAll(/^(test .+ \.\.\. ok| +(Compiling|Downloading|Downloaded) .+)\n/gm, ""));
   if (status !== 0 && report.failed === 0) report.fail("cargo test");
 }
 

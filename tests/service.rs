@@ -107,9 +107,20 @@ fn max_retries_n_is_up_to_n_plus_one_attempts() {
 #[test]
 fn a_retry_that_succeeds_ends_the_call() {
     let mut world = World::new(retries_only());
-    world.begin("a").until(20).end("a", REFUSED).until(120).end("a", REFUSED).until(320).end("a", Verdict::Success);
-    let told =
-        ["0 a attempt 1", "20 a waits for backoff until 120", "120 a attempt 2", "120 a waits for backoff until 320"];
+    world
+        .begin("a")
+        .until(20)
+        .end("a", REFUSED)
+        .until(120)
+        .end("a", REFUSED)
+        .until(320)
+        .end("a", Verdict::Success);
+    let told = [
+        "0 a attempt 1",
+        "20 a waits for backoff until 120",
+        "120 a attempt 2",
+        "120 a waits for backoff until 320",
+    ];
     assert_eq!(world.story(), [&told[..], &["320 a attempt 3", "320 a done"]].concat());
     assert!(!world.service.has_waiters());
 }
@@ -258,13 +269,15 @@ fn transient_failures_are_retried_where_the_configuration_says_so() {
 
 #[test]
 fn when_transient_retries_run_out_the_last_error_passes() {
-    let budget = |per_second| Some(BudgetConfig { ratio: 0.0, min_per_second: per_second, window: ms(1_000) });
+    let budget =
+        |per_second| Some(BudgetConfig { ratio: 0.0, min_per_second: per_second, window: ms(1_000) });
     for (what, max_retries, deadline_ms, retry_budget) in [
         ("no retries left", 0, None, None),
         ("the wait does not fit the deadline", 3, Some(100), None),
         ("the budget is spent", 3, None, budget(0.0)),
     ] {
-        let config = Config { retry_transient: RetryTransient::Always, max_retries, retry_budget, ..retries_only() };
+        let config =
+            Config { retry_transient: RetryTransient::Always, max_retries, retry_budget, ..retries_only() };
         let mut world = World::new(config);
         world.begin_with("a", Options { deadline_ms, ..Options::default() }).so_far_so_good();
         world.end("a", UNWELL);
@@ -276,8 +289,11 @@ fn when_transient_retries_run_out_the_last_error_passes() {
 fn a_transient_failure_while_everybody_is_rejected_passes_at_once() {
     for (what, trouble) in [("barred", refused_for(61_000)), ("open", REFUSED)] {
         let threshold = if what == "open" { 1 } else { 1_000_000 };
-        let config =
-            Config { retry_transient: RetryTransient::Always, circuit_threshold: threshold, ..with_cooldown() };
+        let config = Config {
+            retry_transient: RetryTransient::Always,
+            circuit_threshold: threshold,
+            ..with_cooldown()
+        };
         let mut world = World::new(config);
         world.begin("a").begin("b").end("a", trouble).so_far_so_good().end("b", UNWELL);
         assert_eq!(world.story(), ["0 b passed on"], "{what}");
@@ -292,7 +308,11 @@ fn a_refusal_while_everybody_is_rejected_ends_the_call_at_once() {
     world.begin("a").begin("b").end("a", refused_for(61_000)).so_far_so_good().end("b", REFUSED);
     let reason = world.rejection("b").map(|rejection| rejection.reason);
     assert_eq!(reason, Some(Reason::RetryAfterTooLong));
-    assert_eq!(world.service.record().total().retries, 0, "no retry was made, so none is counted or paid for");
+    assert_eq!(
+        world.service.record().total().retries,
+        0,
+        "no retry was made, so none is counted or paid for"
+    );
 }
 
 #[test]
@@ -420,7 +440,11 @@ fn a_deadline_that_comes_during_an_attempt_says_nothing_about_the_server() {
     world.until(60_000).begin_with("probe", within(500)).until(60_500);
     assert_eq!(
         world.story(),
-        ["60000 circuit open > half-open", "60000 probe attempt 1", "60500 probe rejected RATE_LIMIT_DEADLINE_EXCEEDED"]
+        [
+            "60000 circuit open > half-open",
+            "60000 probe attempt 1",
+            "60500 probe rejected RATE_LIMIT_DEADLINE_EXCEEDED"
+        ]
     );
     world.begin("next");
     assert_eq!(world.attempting(), ["next"], "its place is free again");
@@ -498,7 +522,14 @@ fn the_one_that_waited_longest_goes_first_alone() {
 #[test]
 fn a_refusal_of_the_one_that_went_begins_a_new_cooldown() {
     let mut world = World::new(with_cooldown());
-    world.begin("a").end("a", refused_for(1_000)).until(10).begin("b").begin("c").until(1_000).so_far_so_good();
+    world
+        .begin("a")
+        .end("a", refused_for(1_000))
+        .until(10)
+        .begin("b")
+        .begin("c")
+        .until(1_000)
+        .so_far_so_good();
     world.until(1_050).end("a", refused_for(2_000)).until(3_050);
     assert_eq!(
         world.story(),
@@ -586,7 +617,8 @@ fn import<S: Server>(config: Config, server: S, rows: usize, seed: u64) -> (u64,
         }
     });
     assert_eq!(imported, rows, "every row arrives");
-    let accepted: Vec<u64> = load.requests().iter().filter(|request| request.accepted).map(|r| r.at).collect();
+    let accepted: Vec<u64> =
+        load.requests().iter().filter(|request| request.accepted).map(|r| r.at).collect();
     let pause = accepted.windows(2).map(|pair| pair[1] - pair[0]).max().expect("more than one row");
     (last, pause, load)
 }
@@ -598,32 +630,31 @@ fn an_import_with_ten_in_flight_against_an_empty_bucket_does_not_stall() {
         for seed in 1..=5 {
             let server = TokenBucket::new(20.0, 20.0, headers).emptied();
             let (took, pause, load) = import(Config::default(), server, 300, seed);
-            check_import("bucket", headers, seed, took, pause, &load);
+            check_import(&format!("bucket, {headers:?}, seed {seed}"), (took, 22_500), pause, &load);
         }
     }
 }
 
 #[test]
 fn an_import_with_ten_in_flight_against_a_used_up_window_does_not_stall() {
-    // 300 rows, 20 in each second, none left in the first: the limit alone costs 15 s.
+    // 300 rows, 20 in each second, none left in the first: the limit alone costs 15 s. `Retry-After` in whole seconds
+    // with jitter on top leads beyond the beginning of the next window, so that twice that is the worst.
     for headers in [Headers::None, Headers::RetryAfter] {
         for seed in 1..=5 {
             let server = FixedWindow::new(20, 1_000, headers).used_up();
             let (took, pause, load) = import(Config::default(), server, 300, seed);
-            check_import("window", headers, seed, took, pause, &load);
+            check_import(&format!("window, {headers:?}, seed {seed}"), (took, 30_000), pause, &load);
         }
     }
 }
 
-/// Half as long again as the limit costs, at most; `Retry-After` in whole seconds makes a wait up to a second too
-/// long, which against windows of one second wastes every other one in part.
-fn check_import<S: Server>(what: &str, headers: Headers, seed: u64, took: u64, pause: u64, load: &Load<S>) {
+fn check_import<S: Server>(what: &str, (took, at_most): (u64, u64), pause: u64, load: &Load<S>) {
     let refused = load.requests().iter().filter(|request| !request.accepted).count();
-    println!("{what}, {headers:?}, seed {seed}: {took} ms, longest pause {pause} ms, {refused} refused");
-    assert!((15_000..22_500).contains(&took), "{what}, {headers:?}, seed {seed}: {took} ms");
-    assert!(pause < 2_500, "{what}, {headers:?}, seed {seed}: nothing for {pause} ms");
-    assert!(refused < 300, "{what}, {headers:?}, seed {seed}: {refused} refused");
-    assert_eq!(load.client(0).service.record().total().rejected[1], 0, "the circuit stays closed");
+    println!("{what}: {took} ms, longest pause {pause} ms, {refused} refused");
+    assert!((15_000..at_most).contains(&took), "{what}: {took} ms");
+    assert!(pause < 2_500, "{what}: nothing for {pause} ms");
+    assert!(refused < 300, "{what}: {refused} refused");
+    assert_eq!(load.client(0).service.record().total().rejected[1], 0, "{what}: the circuit stays closed");
 }
 
 // ---- The line --------------------------------------------------------------------------------------------------
@@ -660,7 +691,12 @@ fn higher_priority_goes_first_and_ten_seconds_of_waiting_are_worth_one_step() {
 #[test]
 fn nobody_overtakes_those_in_line() {
     let mut world = World::new(with_cooldown());
-    world.begin("refused").end("refused", refused_for(1_000)).cancel("refused").begin("first").begin("second");
+    world
+        .begin("refused")
+        .end("refused", refused_for(1_000))
+        .cancel("refused")
+        .begin("first")
+        .begin("second");
     // The time is over and nobody has looked yet: the alarm is late.
     world.jump(1_005).begin("newcomer");
     assert_eq!(world.attempting(), ["first"]);
@@ -686,7 +722,11 @@ fn a_sleeper_whose_time_has_come_keeps_the_cooldown_going() {
     world.until(100);
     assert_eq!(world.attempting(), ["c00"], "the other five sleep until 150");
     world.jump(151).end("c00", Verdict::Success);
-    assert_eq!(world.attempting().len(), 2, "the alarm was late, but the five are no reason to go all at once");
+    assert_eq!(
+        world.attempting().len(),
+        2,
+        "the alarm was late, but the five are no reason to go all at once"
+    );
 }
 
 #[test]
@@ -753,13 +793,23 @@ fn when_it_opens_those_who_wait_are_rejected_at_once() {
     );
     assert!(!world.service.has_waiters());
     world.end("slow", REFUSED_ALONE);
-    assert_eq!(world.rejection("slow").map(|r| r.reason), Some(Reason::CircuitOpen), "no retry towards a closed door");
+    assert_eq!(
+        world.rejection("slow").map(|r| r.reason),
+        Some(Reason::CircuitOpen),
+        "no retry towards a closed door"
+    );
 }
 
 #[test]
 fn a_sleeper_is_rejected_long_before_its_backoff_ends() {
     let mut world = World::new(Config { max_retries: 3, ..with_circuit(2) });
-    world.begin("asleep").end("asleep", refused_for(50_000)).until(1_000).so_far_so_good().begin("a").end("a", REFUSED);
+    world
+        .begin("asleep")
+        .end("asleep", refused_for(50_000))
+        .until(1_000)
+        .so_far_so_good()
+        .begin("a")
+        .end("a", REFUSED);
     assert_eq!(world.rejection("asleep").map(|rejection| rejection.reason), Some(Reason::CircuitOpen));
 }
 
@@ -774,7 +824,8 @@ fn a_longer_hint_prolongs_the_open_time_up_to_max_retry_after() {
         (Some(5_000), 1_000, 60_000, 5_000),
         (Some(5_000), 30_000, 2_000, 30_000),
     ] {
-        let circuit = Config { circuit_reset: ms(reset), max_retry_after: ms(max_retry_after), ..with_circuit(1) };
+        let circuit =
+            Config { circuit_reset: ms(reset), max_retry_after: ms(max_retry_after), ..with_circuit(1) };
         let mut world = World::new(circuit);
         world.begin("a").end("a", hint.map_or(REFUSED, refused_for)).until(open_until - 1);
         assert_eq!(world.phase(), Phase::Open, "hint {hint:?}, reset {reset}, at most {max_retry_after}");
@@ -918,7 +969,10 @@ fn three_silences_online_are_one_refusal() {
         }
         let circuit = world.service.circuit(support::at(10_000));
         assert_eq!(circuit.consecutive, failures, "{what}");
-        assert!(world.story().iter().all(|line| !line.contains("rejected")), "{what}: the error itself passes on");
+        assert!(
+            world.story().iter().all(|line| !line.contains("rejected")),
+            "{what}: the error itself passes on"
+        );
     }
 }
 
@@ -960,7 +1014,11 @@ fn other_limits_keep_the_counts_and_an_open_circuit() {
 fn other_limits_hold_from_the_next_decision_on() {
     let mut world = World::new(retries_only());
     let slower = Backoff { initial: ms(500), max: ms(500), jitter: Jitter::None };
-    world.begin("a").end("a", REFUSED).reconfigure(Config { backoff: slower, max_retry_after: ms(1), ..retries_only() });
+    world.begin("a").end("a", REFUSED).reconfigure(Config {
+        backoff: slower,
+        max_retry_after: ms(1),
+        ..retries_only()
+    });
     world.so_far_so_good().until(100).end("a", REFUSED).until(600).end("a", refused_for(2));
     assert_eq!(
         world.story(),
@@ -975,7 +1033,8 @@ fn other_limits_hold_from_the_next_decision_on() {
 
 #[test]
 fn the_budget_counts_on_under_other_limits() {
-    let budget = |per_second| Some(BudgetConfig { ratio: 0.0, min_per_second: per_second, window: ms(1_000) });
+    let budget =
+        |per_second| Some(BudgetConfig { ratio: 0.0, min_per_second: per_second, window: ms(1_000) });
     let mut world = World::new(Config { retry_budget: budget(1.0), ..retries_only() });
     begin_all(&mut world, &names(4));
     world.end("c00", REFUSED).reconfigure(Config { retry_budget: budget(2.0), ..retries_only() });
@@ -1007,7 +1066,8 @@ fn a_cooldown_is_kept_over_a_restart_of_the_core() {
     let mut world = World::new(with_cooldown());
     world.service.restore_cooldown(support::at(700));
     world.begin("a").begin("b").until(700).end("a", Verdict::Success);
-    let told = ["0 cooldown until 700", "0 a waits for cooldown until 700", "0 b waits for cooldown until 700"];
+    let told =
+        ["0 cooldown until 700", "0 a waits for cooldown until 700", "0 b waits for cooldown until 700"];
     let went = ["700 a attempt 1", "700 a done", "700 cooldown over", "700 b attempt 1"];
     assert_eq!(world.story(), [&told[..], &went].concat());
 }
@@ -1019,7 +1079,8 @@ fn transitions_come_in_the_order_in_which_they_happened() {
     let mut world = World::new(Config { circuit_threshold: 1, max_retries: 0, ..with_cooldown() });
     world.begin("a").end("a", REFUSED).until(60_000).begin("b").until(60_010).end("b", Verdict::Success);
     world.until(60_020).isolate().reset();
-    let told: Vec<String> = world.story().into_iter().filter(|l| l.contains("circuit") || l.contains("cooldown")).collect();
+    let told: Vec<String> =
+        world.story().into_iter().filter(|l| l.contains("circuit") || l.contains("cooldown")).collect();
     assert_eq!(
         told,
         [
@@ -1045,7 +1106,11 @@ fn calls_attempts_retries_and_endings_are_counted() {
     world.begin("cancelled").cancel("cancelled");
     let total = world.service.record().total();
     assert_eq!((total.calls, total.attempts, total.retries), (5, 7, 2));
-    assert_eq!((total.successes, total.throttled, total.failures), (1, 2, 3), "a cancelled attempt is none of these");
+    assert_eq!(
+        (total.successes, total.throttled, total.failures),
+        (1, 2, 3),
+        "a cancelled attempt is none of these"
+    );
     assert_eq!(total.durations.count(), 7);
     assert_eq!(total.waits.count(), 2, "two backoffs");
     assert_eq!(total.waits.longest(), ms(100));
@@ -1054,8 +1119,12 @@ fn calls_attempts_retries_and_endings_are_counted() {
 #[test]
 fn rejections_are_counted_by_reason() {
     let budget = BudgetConfig { ratio: 0.0, min_per_second: 1.0, window: ms(1_000) };
-    let mut world =
-        World::new(Config { max_retries: 1, retry_budget: Some(budget), circuit_threshold: 6, ..retries_only() });
+    let mut world = World::new(Config {
+        max_retries: 1,
+        retry_budget: Some(budget),
+        circuit_threshold: 6,
+        ..retries_only()
+    });
     world.begin("retries").end("retries", REFUSED).until(100).end("retries", REFUSED);
     world.begin("budget").end("budget", REFUSED);
     world.begin("hint").end("hint", refused_for(100_000));
@@ -1075,7 +1144,13 @@ fn rejections_are_counted_by_reason() {
 #[test]
 fn waits_are_measured_from_their_beginning_to_their_end_however_they_end() {
     let mut world = World::new(with_cooldown());
-    world.begin("a").end("a", refused_for(1_000)).until(100).begin("b").begin_with("c", within(1_200)).begin("d");
+    world
+        .begin("a")
+        .end("a", refused_for(1_000))
+        .until(100)
+        .begin("b")
+        .begin_with("c", within(1_200))
+        .begin("d");
     world.until(400).cancel("d").until(1_000).until(1_300).end("a", Verdict::Success);
     let waits = &world.service.record().total().waits;
     // d 300, a 1000, c 1200 (its deadline), b 1200.
@@ -1087,9 +1162,15 @@ fn waits_are_measured_from_their_beginning_to_their_end_however_they_end() {
 fn a_group_is_counted_beside_the_whole() {
     let mut world = World::new(Config { max_retries: 0, ..retries_only() });
     let of = |group| Options { group, ..Options::default() };
-    world.begin_with("a", of(2)).end("a", Verdict::Success).begin_with("b", of(1)).end("b", REFUSED).begin("c");
+    world
+        .begin_with("a", of(2))
+        .end("a", Verdict::Success)
+        .begin_with("b", of(1))
+        .end("b", REFUSED)
+        .begin("c");
     let record = world.service.record();
-    let counts: Vec<_> = record.groups().iter().map(|stats| (stats.calls, stats.successes, stats.rejected[0])).collect();
+    let counts: Vec<_> =
+        record.groups().iter().map(|stats| (stats.calls, stats.successes, stats.rejected[0])).collect();
     assert_eq!(counts, [(1, 0, 1), (1, 1, 0)]);
     assert_eq!(record.total().calls, 3);
 }

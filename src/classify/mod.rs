@@ -9,18 +9,19 @@
 //! | `codes` | words that vendors made up for programs |
 //! | `words` | prose for people |
 //! | `transport` | nobody answered, or nobody wanted to know |
-//! | `hints` | how long to stay away: `retry_after`, `http_date`, `rate_limit` in headers, `prose` |
+//! | `hints` | how long to stay away: in headers (`http_date`, `rate_limit`), in properties, in `prose` |
 
 mod codes;
 mod hints;
 mod http_date;
 mod prose;
 mod rate_limit;
-mod retry_after;
 mod status;
 mod text;
 mod transport;
 mod words;
+
+use codes::Meaning;
 
 use crate::decision::{Scope, Verdict};
 use crate::outcome::{Outcome, Place};
@@ -32,60 +33,66 @@ pub use hints::hint;
 /// a server wrote are counted from it, unless its own `Date` header stands beside them.
 pub fn classify(outcome: &Outcome, wall: WallTime) -> Verdict {
     let places = &outcome.places;
-    if places.iter().any(codes::is_ours) {
+    if places.iter().any(|place| codes::has(place, Meaning::Ours)) {
         return Verdict::Ignored;
     }
     if places.iter().any(is_refusal) {
         return throttled(outcome, wall);
     }
-    // A server that answered, or a lost connection: the nearest sign decides, since what lies deeper may be the
-    // story of another request.
-    if let Some(verdict) = places.iter().find_map(|place| near(place, outcome.failed)) {
+    // The nearest sign decides, since what lies deeper may be the story of another request.
+    if let Some(verdict) = places.iter().find_map(|place| sign(place, outcome.failed)) {
         return verdict;
     }
-    if outcome.failed && places.iter().any(status::is_unanswered) {
-        return LOST;
+    if !outcome.failed {
+        return Verdict::Success;
     }
-    if outcome.failed { Verdict::Permanent } else { Verdict::Success }
+    if places.iter().any(status::is_zero) { LOST } else { Verdict::Permanent }
 }
 
 /// Whether this place says that a limit was exceeded.
 fn is_refusal(place: &Place) -> bool {
-    status::is_refusal(place) || codes::is_refusal(place) || place.over_limit || words_refuse(place)
+    status::is_refusal(place)
+        || place.over_limit
+        || codes::has(place, Meaning::Refusal)
+        || codes::has(place, Meaning::Personal)
+        || (place.words.iter().any(|text| words::refuses(text)) && !is_explained(place))
 }
 
-/// Whether its words say so, and nothing more exact stands beside them that explains them otherwise.
-fn words_refuse(place: &Place) -> bool {
-    let explained = place.answered
-        || codes::is_about_data(place)
+/// Whether something more exact stands beside the words and says what they mean.
+fn is_explained(place: &Place) -> bool {
+    place.answered
+        || codes::has(place, Meaning::AboutData)
         || transport::is_aborted(place)
-        || transport::is_lost(place);
-    !explained && place.words.iter().any(|text| words::refuse(text))
+        || transport::is_lost(place)
 }
 
 /// A refusal, with the delay that the server asks for.
 fn throttled(outcome: &Outcome, wall: WallTime) -> Verdict {
-    let flagged = outcome.places.iter().any(|place| place.over_limit);
-    let fallback = flagged.then_some(FLAGGED);
-    let personal = outcome.places.iter().any(|place| codes::is_personal(place) || words::are_personal(place));
+    let flagged = outcome.places.iter().any(|place| place.over_limit).then_some(FLAGGED);
+    let personal = outcome.places.iter().any(is_personal);
     Verdict::Throttled {
-        hint: hint(outcome, wall).or(fallback),
+        hint: hint(outcome, wall).or(flagged),
         scope: if personal { Scope::Call } else { Scope::Service },
     }
 }
 
+/// Whether the limit concerns this call only.
+fn is_personal(place: &Place) -> bool {
+    let mut texts = place.words.iter().chain(&place.notes);
+    codes::has(place, Meaning::Personal) || texts.any(|text| words::is_personal(text))
+}
+
 /// What this place says about an attempt that was not throttled; `None` when it says nothing.
-fn near(place: &Place, failed: bool) -> Option<Verdict> {
-    if transport::is_aborted(place) {
-        return Some(Verdict::Ignored);
-    }
+fn sign(place: &Place, failed: bool) -> Option<Verdict> {
     if status::is_transient(place) {
-        return Some(Verdict::Transient { answered: true });
+        Some(Verdict::Transient { answered: true })
+    } else if place.answered {
+        failed.then_some(Verdict::Permanent)
+    } else if transport::is_aborted(place) {
+        Some(Verdict::Ignored)
+    } else {
+        transport::is_lost(place).then_some(LOST)
     }
-    if place.answered {
-        return failed.then_some(Verdict::Permanent);
-    }
-    transport::is_lost(place).then_some(LOST)
 }
 
 /// Nobody answered.

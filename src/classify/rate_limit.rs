@@ -13,16 +13,30 @@ use crate::time::Span;
 /// costs more than what is left: then the shortest, after which there is more of something. A field that is
 /// malformed is ignored whole, as RFC 9651 demands.
 pub(super) fn delay(field: &[u8]) -> Option<Span> {
-    let quotas = list(field).or_else(|| dictionary(field))?;
-    let (mut used_up, mut left) = (None, None);
-    for quota in quotas {
-        match (quota.remaining, quota.reset) {
-            (Some(0), reset) => used_up = used_up.max(reset),
-            (Some(_), Some(reset)) => left = Some(left.unwrap_or(reset).min(reset)),
-            _ => {}
+    let seconds = members(field, false).or_else(|| members(field, true))?;
+    seconds.used_up.or(seconds.left).map(|seconds| Span::from_ms(seconds.saturating_mul(1000)))
+}
+
+/// The members of a field: `"name";r=0;t=5, …`, where each is a quota, or `limit=100, remaining=0, reset=30`, where
+/// all together are one.
+fn members(field: &[u8], dictionary: bool) -> Option<Delays> {
+    let mut rest = Cursor(field);
+    let mut delays = Delays::default();
+    let mut quota = Quota::default();
+    loop {
+        if dictionary {
+            rest.pair(&mut quota)?;
+            rest.parameters(&mut Quota::default())?;
+        } else {
+            rest.item()?;
+            rest.parameters(&mut quota)?;
+            delays.add(&std::mem::take(&mut quota));
+        }
+        if !rest.next_member()? {
+            delays.add(&quota);
+            return Some(delays);
         }
     }
-    Some(Span::from_ms(used_up.or(left)?.saturating_mul(1000)))
 }
 
 /// What one quota says about itself.
@@ -34,30 +48,21 @@ struct Quota {
     reset: Option<u64>,
 }
 
-/// `"name";r=0;t=5, …`: a quota for each member.
-fn list(field: &[u8]) -> Option<Vec<Quota>> {
-    let mut rest = Cursor(field);
-    let mut quotas = Vec::new();
-    loop {
-        let mut quota = Quota::default();
-        rest.item()?;
-        rest.parameters(&mut quota)?;
-        quotas.push(quota);
-        if !rest.next_member()? {
-            return Some(quotas);
-        }
-    }
+/// Seconds until there is more of something.
+#[derive(Default)]
+struct Delays {
+    /// The longest of the quotas that are used up.
+    used_up: Option<u64>,
+    /// The shortest of the others.
+    left: Option<u64>,
 }
 
-/// `limit=100, remaining=0, reset=30`: one quota.
-fn dictionary(field: &[u8]) -> Option<Vec<Quota>> {
-    let mut rest = Cursor(field);
-    let mut quota = Quota::default();
-    loop {
-        rest.pair(&mut quota)?;
-        rest.parameters(&mut Quota::default())?;
-        if !rest.next_member()? {
-            return Some(vec![quota]);
+impl Delays {
+    fn add(&mut self, quota: &Quota) {
+        match (quota.remaining, quota.reset) {
+            (Some(0), reset) => self.used_up = self.used_up.max(reset),
+            (Some(_), Some(reset)) => self.left = Some(self.left.unwrap_or(reset).min(reset)),
+            _ => {}
         }
     }
 }
@@ -142,7 +147,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over the bytes that pass, and returns them.
-    fn skip(&mut self, passes: impl Fn(u8) -> bool) -> &'a [u8] {
+    fn skip(&mut self, passes: fn(u8) -> bool) -> &'a [u8] {
         let length = self.0.iter().take_while(|byte| passes(**byte)).count();
         let (skipped, rest) = self.0.split_at_checked(length).unwrap_or((self.0, &[]));
         self.0 = rest;

@@ -1,25 +1,12 @@
 //! Looking for words in foreign text: ASCII, in any case, without tables of Unicode.
 
-/// Whether `needle` stands in `text`, in any case.
-pub(super) fn contains(text: &str, needle: &str) -> bool {
-    around(text, needle).next().is_some()
-}
-
 /// Each occurrence of `needle` in `text`, in any case: what stands before it, itself, and what stands after it.
-/// `needle` is not empty.
-pub(super) fn around<'a>(text: &'a str, needle: &str) -> impl Iterator<Item = [&'a [u8]; 3]> {
-    let text = text.as_bytes();
-    let windows = text.windows(needle.len()).enumerate();
-    let found = windows.filter(|(_, window)| window.eq_ignore_ascii_case(needle.as_bytes()));
-    found.filter_map(move |(at, window)| {
+pub(super) fn around<'a>(text: &'a [u8], needle: &str) -> impl Iterator<Item = [&'a [u8]; 3]> {
+    (0..text.len()).filter_map(move |at| {
         let (before, rest) = text.split_at_checked(at)?;
-        Some([before, window, rest.get(window.len()..)?])
+        let (found, after) = rest.split_at_checked(needle.len())?;
+        found.eq_ignore_ascii_case(needle.as_bytes()).then_some([before, found, after])
     })
-}
-
-/// Whether `text` begins with `prefix`, in any case.
-pub(super) fn starts_with(text: &[u8], prefix: &str) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
 /// `text` without `suffix`, when it ends with that word, in any case, and a word begins there.

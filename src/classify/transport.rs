@@ -2,92 +2,50 @@
 //!
 //! `fetch` throws a `TypeError` for a lost connection, as every bug does, so only the texts tell them apart.
 
-use super::text::{contains, starts_with};
-use crate::outcome::{Code, Place};
+use super::codes::{self, Meaning};
+use crate::outcome::Place;
 
 /// Whether the attempt was cancelled by whoever made it.
 pub(super) fn is_aborted(place: &Place) -> bool {
-    !place.answered
-        && (is_called(place, &ABORTS) || has_code(place, &ABORT_CODES) || has_number(place, ABORT_ERR))
+    !place.answered && says(place, Meaning::Aborted)
 }
 
 /// Whether the connection was lost, or nothing came in time.
 pub(super) fn is_lost(place: &Place) -> bool {
-    let lost = || {
-        let failed_fetch = is_called(place, &FETCH_ERRORS) && place.words.iter().any(|text| says_lost(text));
-        failed_fetch || is_called(place, &LOSSES) || has_code(place, &LOSS_CODES)
-    };
-    !place.answered && lost()
+    !place.answered
+        && (says(place, Meaning::Lost) || place.words.iter().any(|text| is_failed_fetch(place, text)))
 }
 
-/// Whether the error has one of `names`, or tells it at the start of its message, which is what is left of it in
-/// the plain `error` of postgrest-js: "TypeError: Failed to fetch".
-fn is_called(place: &Place, names: &[&str]) -> bool {
-    let named = place.name.as_deref().is_some_and(|name| names.contains(&name));
-    named || place.words.iter().any(|text| names.iter().any(|name| after_name(text, name).is_some()))
+/// Whether a code, the name, or the name at the start of the message says so. In the last form postgrest-js hands
+/// out what fetch threw: `{ message: "AbortError: This operation was aborted" }`.
+fn says(place: &Place, meaning: Meaning) -> bool {
+    let told =
+        |text: &String| split_name(text).is_some_and(|(name, _)| codes::of_name(name) == Some(meaning));
+    codes::has(place, meaning) || codes::is_named(place, meaning) || place.words.iter().any(told)
 }
 
-/// Whether the message of a `TypeError` is one of a network.
-fn says_lost(text: &str) -> bool {
-    let message = FETCH_ERRORS.iter().find_map(|name| after_name(text, name)).unwrap_or(text);
-    LOSS_TEXTS.iter().any(|known| {
-        let rest = message.as_bytes().get(known.len()..).filter(|_| starts_with(message.as_bytes(), known));
-        // Chrome and Safari add the host: "Failed to fetch (example.com)".
-        rest.is_some_and(|rest| matches!(rest, [] | [b'.', ..] | [b' ', b'(', ..]))
-    }) || (contains(message, "request to ") && contains(message, " failed, reason:"))
+/// Whether `text` is the message of a `TypeError` that tells of the network.
+fn is_failed_fetch(place: &Place, text: &str) -> bool {
+    let name = place.name.as_deref().unwrap_or_default();
+    let (name, message) = split_name(text).unwrap_or((name.as_bytes(), text.as_bytes()));
+    name == b"TypeError" && MESSAGES.iter().any(|known| is_message(message, known))
 }
 
-fn after_name<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.strip_prefix(name)?.strip_prefix(": ")
+/// Whether `message` is the `known` one, with a full stop or not, or with the host, which Chromium and Safari add:
+/// "Failed to fetch (example.com)".
+fn is_message(message: &[u8], known: &str) -> bool {
+    matches!(message.strip_prefix(known.as_bytes()), Some([] | [b'.', ..] | [b' ', b'(', ..]))
 }
 
-fn has_code(place: &Place, names: &[&str]) -> bool {
-    place.codes.iter().any(|code| matches!(code, Code::Name(name) if names.contains(&name.as_str())))
+/// "TypeError: Failed to fetch" in two.
+fn split_name(text: &str) -> Option<(&[u8], &[u8])> {
+    let text = text.as_bytes();
+    let (name, rest) = text.split_at_checked(text.iter().position(|byte| *byte == b':')?)?;
+    Some((name, rest.strip_prefix(b": ")?))
 }
 
-fn has_number(place: &Place, number: u32) -> bool {
-    place.codes.contains(&Code::Number(number))
-}
-
-/// A `DOMException` of an abort; the one of axios.
-const ABORTS: [&str; 2] = ["AbortError", "CanceledError"];
-
-/// Node, undici, axios.
-const ABORT_CODES: [&str; 3] = ["ABORT_ERR", "UND_ERR_ABORTED", "ERR_CANCELED"];
-
-/// The `code` of a `DOMException` named `AbortError`.
-const ABORT_ERR: u32 = 20;
-
-/// What fetch and node-fetch call a failure that may be one of the network.
-const FETCH_ERRORS: [&str; 2] = ["TypeError", "FetchError"];
-
-/// Names that say it all: of `DOMException`s, and of Supabase's clients when their fetch threw.
-const LOSSES: [&str; 3] = ["TimeoutError", "NetworkError", "FunctionsFetchError"];
-
-/// Node's sockets, undici, axios, Bun.
-const LOSS_CODES: [&str; 18] = [
-    "ECONNREFUSED",
-    "ECONNRESET",
-    "ECONNABORTED",
-    "EPIPE",
-    "ENOTFOUND",
-    "EAI_AGAIN",
-    "ETIMEDOUT",
-    "EHOSTUNREACH",
-    "ENETUNREACH",
-    "ENETDOWN",
-    "UND_ERR_SOCKET",
-    "UND_ERR_CONNECT_TIMEOUT",
-    "UND_ERR_HEADERS_TIMEOUT",
-    "UND_ERR_BODY_TIMEOUT",
-    "ERR_NETWORK",
-    "ConnectionRefused",
-    "ConnectionClosed",
-    "FailedToOpenSocket",
-];
-
-/// Messages of the `TypeError` with which `fetch`, or reading a body, fails.
-const LOSS_TEXTS: [&str; 13] = [
+/// With what `fetch`, or reading a body, fails.
+const MESSAGES: &[&str] = &[
     // Chromium.
     "Failed to fetch",
     "network error",

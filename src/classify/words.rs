@@ -1,24 +1,37 @@
 //! Prose for people. It is the only trace of the status when a client throws a bare message: a `PostgrestError`
 //! without a code, an `AuthUnknownError` around `error code: 1015`, the `Error` of realtime's `httpSend`.
 
-use super::text::{around, contains, is_part_of_word};
-use crate::outcome::Place;
+use super::text::{around, is_part_of_word};
 
 /// Whether `text` says that a limit was exceeded.
-pub(super) fn refuse(text: &str) -> bool {
-    RATE_LIMIT.iter().any(|phrase| around(text, phrase).any(|[before, found, _]| begins_word(before, found)))
-        || contains(text, "too many requests")
-        || around(text, "error code: 1015").any(|[_, _, after]| !after.first().is_some_and(is_part_of_word))
-        || around(text, "429").any(|[before, _, after]| stands_alone(before, after))
+pub(super) fn refuses(text: &str) -> bool {
+    says(text, REFUSALS)
 }
 
-/// Whether the limit is one of mail or messages, as versions of Supabase auth without codes say it.
-pub(super) fn are_personal(place: &Place) -> bool {
-    let mut texts = place.words.iter().chain(&place.notes);
-    texts.any(|text| PERSONAL.iter().any(|phrase| contains(text, phrase)))
+/// Whether `text` speaks of the limits of mail and messages, as versions of Supabase auth do that have no codes.
+pub(super) fn is_personal(text: &str) -> bool {
+    says(text, PERSONAL)
 }
 
-/// Whether `found` begins a word after `before`: not in "corporate limit", but in `ChannelRateLimitReached`.
+fn says(text: &str, phrases: &[(&str, Bounds)]) -> bool {
+    phrases.iter().any(|(phrase, bounds)| {
+        around(text.as_bytes(), phrase).any(|[before, found, after]| match bounds {
+            Bounds::Any => true,
+            Bounds::Word => begins_word(before, found),
+            Bounds::Number => stands_alone(before, after),
+        })
+    })
+}
+
+/// What may stand around a phrase.
+enum Bounds {
+    Any,
+    /// It is the beginning of a word: not in "corporate limit", but in `ChannelRateLimitReached`.
+    Word,
+    /// It is a number of its own: not in 1429, 429ms, 4.429 or 429,000, nor the port of an address.
+    Number,
+}
+
 fn begins_word(before: &[u8], found: &[u8]) -> bool {
     let capital = found.first().is_some_and(u8::is_ascii_uppercase);
     match before.last() {
@@ -27,8 +40,6 @@ fn begins_word(before: &[u8], found: &[u8]) -> bool {
     }
 }
 
-/// Whether a number between `before` and `after` is a word of its own: not part of another word or number (1429,
-/// 429ms, 4.429, 429,000), and not the port of an address (127.0.0.1:429).
 fn stands_alone(before: &[u8], after: &[u8]) -> bool {
     let joined_before = match before {
         [.., digit, b'.' | b',' | b':'] => digit.is_ascii_digit(),
@@ -43,11 +54,23 @@ fn stands_alone(before: &[u8], after: &[u8]) -> bool {
     !joined_before && !joined_after
 }
 
-/// "rate limited", "rate-limiting" and "ratelimiter" begin with one of these.
-const RATE_LIMIT: [&str; 4] = ["rate limit", "rate-limit", "rate_limit", "ratelimit"];
+/// "rate limited", "rate-limiting" and "ratelimiter" begin with one of the first four.
+const REFUSALS: &[(&str, Bounds)] = &[
+    ("rate limit", Bounds::Word),
+    ("rate-limit", Bounds::Word),
+    ("rate_limit", Bounds::Word),
+    ("ratelimit", Bounds::Word),
+    ("too many requests", Bounds::Any),
+    ("error code: 1015", Bounds::Number),
+    ("429", Bounds::Number),
+];
 
-/// For every address once a minute; for all mail, or all messages, of a project.
-const PERSONAL: [&str; 3] = ["you can only request this", "email rate limit", "sms rate limit"];
+/// Once a minute to an address; all mail of a project; all its messages.
+const PERSONAL: &[(&str, Bounds)] = &[
+    ("you can only request this", Bounds::Any),
+    ("email rate limit", Bounds::Any),
+    ("sms rate limit", Bounds::Any),
+];
 
 #[cfg(test)]
 mod tests {
@@ -74,7 +97,7 @@ mod tests {
             "429, please wait",
             "é 429 é",
         ] {
-            assert!(refuse(text), "{text}");
+            assert!(refuses(text), "{text}");
         }
     }
 
@@ -100,7 +123,7 @@ mod tests {
             "too many retries",
             "é429é",
         ] {
-            assert!(!refuse(text), "{text}");
+            assert!(!refuses(text), "{text}");
         }
     }
 }

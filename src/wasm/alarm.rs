@@ -8,8 +8,8 @@ use std::task::{Poll, Waker};
 
 use gloo_timers::future::TimeoutFuture;
 use js_sys::Promise;
-use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
 use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
 use web_sys::AbortSignal;
 
 /// Resolves after `ms` (at most 2^31 - 1: a timer of the platform fires at once beyond that), or as soon as the signal

@@ -18,7 +18,11 @@ pub(super) fn read(given: &JsValue) -> Result<Config, JsValue> {
     let initial = fields.span("initialDelayMs", default.backoff.initial, DAY)?;
     Ok(Config {
         max_retries: fields.count("maxRetries", default.max_retries, &RETRIES)?,
-        backoff: Backoff { initial, max: max_delay(&fields, initial, default.backoff.max)?, jitter: jitter(&fields)? },
+        backoff: Backoff {
+            initial,
+            max: max_delay(&fields, initial, default.backoff.max)?,
+            jitter: jitter(&fields)?,
+        },
         respect_retry_after: fields.truth("respectRetryAfter", default.respect_retry_after)?,
         max_retry_after: fields.span("maxRetryAfterMs", default.max_retry_after, YEAR)?,
         circuit_threshold: fields.count("circuitBreakerThreshold", default.circuit_threshold, &MILLION)?,
@@ -124,7 +128,11 @@ impl Fields<'_> {
         if number.fract() != 0.0 {
             return Err(self.error(name, &JsValue::from_f64(number), range.expected));
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "every range of a count is within u32")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "every range of a count is within u32"
+        )]
         Ok(number as u32)
     }
 
@@ -158,7 +166,8 @@ const MILLION: Range = Range { from: 1.0, to: 1_000_000.0, expected: "an integer
 const SHARE: Range = Range { from: 0.0, to: 1.0, expected: "a number from 0 to 1" };
 const THOUSAND: Range = Range { from: 0.0, to: 1_000.0, expected: "a number from 0 to 1000" };
 const DAY: Range = Range { from: 0.0, to: DAY_MS, expected: "milliseconds from 0 to 86400000 (a day)" };
-const FROM_1_TO_DAY: Range = Range { from: 1.0, to: DAY_MS, expected: "milliseconds from 1 to 86400000 (a day)" };
+const FROM_1_TO_DAY: Range =
+    Range { from: 1.0, to: DAY_MS, expected: "milliseconds from 1 to 86400000 (a day)" };
 const YEAR: Range = Range { from: 0.0, to: YEAR_MS, expected: "milliseconds from 0 to 31536000000 (a year)" };
 const FROM_1_TO_YEAR: Range =
     Range { from: 1.0, to: YEAR_MS, expected: "milliseconds from 1 to 31536000000 (a year)" };

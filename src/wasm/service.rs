@@ -182,9 +182,13 @@ impl ServiceCore {
         let transition = self.service.borrow_mut().next_transition();
         let (kind, answer) = match transition {
             None => (0, Answer::NONE),
-            Some(Transition::Circuit { from, to }) => {
-                (1, Answer { name: phase_code(from).wrapping_mul(4).wrapping_add(phase_code(to)), ..Answer::NONE })
-            }
+            Some(Transition::Circuit { from, to }) => (
+                1,
+                Answer {
+                    name: phase_code(from).wrapping_mul(4).wrapping_add(phase_code(to)),
+                    ..Answer::NONE
+                },
+            ),
             Some(Transition::CooldownBegan { until }) => (2, Answer { until: until.as_ms(), ..Answer::NONE }),
             Some(Transition::CooldownEnded) => (3, Answer::NONE),
         };

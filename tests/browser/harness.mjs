@@ -3,7 +3,6 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import path from "node:path";
-import { chromium } from "playwright-core";
 
 export const INSTALL_CHROMIUM =
   process.platform === "darwin" ? "brew install --cask chromium" : "apt-get install chromium";
@@ -22,8 +21,9 @@ export function findChromium() {
   return places.find((place) => place && existsSync(place)) ?? null;
 }
 
-/** Starts the browser. Whoever calls this closes it. */
-export function launch(chromiumPath) {
+/** Starts the browser, which the caller closes. Playwright comes late: the runner loads this file before it is installed. */
+export async function launch(chromiumPath) {
+  const { chromium } = await import("playwright-core");
   return chromium.launch({ executablePath: chromiumPath, args: CHROMIUM_ARGS });
 }
 

@@ -76,7 +76,10 @@ fn decode_class(map: &Map<String, Value>) -> Fake {
             let own = map["props"].as_object().unwrap();
             let told = [("name", &map["$name"]), ("message", &map["$message"])];
             let inherited = told.into_iter().filter(|(key, _)| !own.contains_key(*key));
-            object(Object::default(), inherited.map(|(key, value)| (key.to_string(), value)).chain(pairs(own)))
+            object(
+                Object::default(),
+                inherited.map(|(key, value)| (key.to_string(), value)).chain(pairs(own)),
+            )
         }
         None => object(Object::default(), pairs(map)),
     }

@@ -53,7 +53,13 @@ enum Step {
 }
 
 impl<S: Server> Load<S> {
-    pub(crate) fn new(config: Config, clients: usize, server: S, round_trip_ms: (u64, u64), seed: u64) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        clients: usize,
+        server: S,
+        round_trip_ms: (u64, u64),
+        seed: u64,
+    ) -> Self {
         let world = |n| World::seeded(config, seed.wrapping_mul(1_000) + n as u64);
         Self {
             clients: (0..clients).map(world).collect(),

@@ -47,14 +47,30 @@ pub(crate) struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// An attempt starts; the first is 1.
-    Attempt { who: String, attempt: u32 },
-    Waits { who: String, reason: Reason, until: Option<u64> },
+    Attempt {
+        who: String,
+        attempt: u32,
+    },
+    Waits {
+        who: String,
+        reason: Reason,
+        until: Option<u64>,
+    },
     /// The call ended with what the server gave.
-    Done { who: String },
+    Done {
+        who: String,
+    },
     /// The call ended with the error of its last attempt, unchanged.
-    PassedOn { who: String },
-    Cancelled { who: String },
-    Rejected { who: String, rejection: Rejection },
+    PassedOn {
+        who: String,
+    },
+    Cancelled {
+        who: String,
+    },
+    Rejected {
+        who: String,
+        rejection: Rejection,
+    },
     Changed(Transition),
 }
 
@@ -144,7 +160,8 @@ impl World {
 
     /// The attempt of this call ends.
     pub(crate) fn end(&mut self, who: &str, verdict: Verdict) -> &mut Self {
-        let (mut ended, place) = self.under_way.remove(who).unwrap_or_else(|| panic!("{who} is not under way"));
+        let (mut ended, place) =
+            self.under_way.remove(who).unwrap_or_else(|| panic!("{who} is not under way"));
         let Place::Attempting { permit, started } = place else { panic!("{who} makes no attempt") };
         let now = self.instant();
         if verdict == Verdict::Success {
@@ -205,12 +222,16 @@ impl World {
     pub(crate) fn look_around(&mut self) {
         for who in self.overdue() {
             self.drop_call(&who, Some(Reason::Deadline));
-            self.note(What::Rejected { who, rejection: Rejection { reason: Reason::Deadline, retry_after: None } });
+            self.note(What::Rejected {
+                who,
+                rejection: Rejection { reason: Reason::Deadline, retry_after: None },
+            });
         }
         let mut shut = self.is_shut();
         while let Some((name, admission)) = self.service.poll(self.instant()) {
             self.note_transitions();
-            let who = self.names.remove(&name).unwrap_or_else(|| panic!("poll called {name}, who does not wait"));
+            let who =
+                self.names.remove(&name).unwrap_or_else(|| panic!("poll called {name}, who does not wait"));
             let (called, _) = self.under_way.remove(&who).expect("whoever waits is under way");
             self.admitted(who, called, admission, shut);
             shut = self.is_shut();
@@ -312,7 +333,11 @@ impl World {
     fn check_alarm(&self) {
         let alarm = self.service.poll_timeout(self.instant());
         assert!(alarm.is_none_or(|alarm| alarm > self.instant()), "an alarm that is due, and nobody to call");
-        assert_eq!(alarm.is_some(), self.service.has_waiters(), "somebody waits if and only if there is an alarm");
+        assert_eq!(
+            alarm.is_some(),
+            self.service.has_waiters(),
+            "somebody waits if and only if there is an alarm"
+        );
         assert_eq!(self.service.has_waiters(), !self.names.is_empty());
     }
 
@@ -332,7 +357,11 @@ impl World {
     fn overdue(&self) -> Vec<String> {
         let now = self.instant();
         let overdue = |under_way: &UnderWay| under_way.call.deadline.is_some_and(|deadline| deadline <= now);
-        self.under_way.iter().filter(|(_, (under_way, _))| overdue(under_way)).map(|(who, _)| who.clone()).collect()
+        self.under_way
+            .iter()
+            .filter(|(_, (under_way, _))| overdue(under_way))
+            .map(|(who, _)| who.clone())
+            .collect()
     }
 
     fn who_is(&self, wanted: impl Fn(&Place) -> bool) -> Vec<String> {
@@ -377,7 +406,9 @@ impl fmt::Display for Event {
             What::Changed(Transition::Circuit { from, to }) => {
                 write!(f, "circuit {} > {}", phase_word(*from), phase_word(*to))
             }
-            What::Changed(Transition::CooldownBegan { until }) => write!(f, "cooldown until {}", until.ticks()),
+            What::Changed(Transition::CooldownBegan { until }) => {
+                write!(f, "cooldown until {}", until.ticks())
+            }
             What::Changed(Transition::CooldownEnded) => write!(f, "cooldown over"),
         }
     }

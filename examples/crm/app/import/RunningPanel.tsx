@@ -21,7 +21,8 @@ type Props = Extract<Stage, { name: "running" }>;
 export function RunningPanel({ file, job, progress, history }: Props) {
   const { close } = useImportSession();
   const now = useNow(250);
-  const waiting = waitingWords({ ...progress, waiting: useLingering(progress.waiting, lingerMs) }, now);
+  const slowed = useLingering(progress.waiting?.reason === "cooldown" ? progress.waiting : null, lingerMs);
+  const waiting = waitingWords({ ...progress, waiting: progress.waiting ?? slowed }, now);
   const isPaused = progress.state === "paused";
   const isStopping = progress.state === "cancelled";
 
@@ -53,6 +54,7 @@ export function RunningPanel({ file, job, progress, history }: Props) {
         <Alert
           severity={waiting === null ? "info" : "warning"}
           icon={waiting === null ? <SendIcon /> : isPaused ? <PauseIcon /> : <HourglassTopIcon />}
+          role="note" // the announcer speaks; an alert would be read out anew at each second of the countdown
           data-testid="import-status"
         >
           {waiting ?? sendingWords(progress.throttled)}
