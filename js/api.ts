@@ -1,9 +1,10 @@
 /** All of the API, built once and shared by every entry: one set of classes, one core. */
 
-export { onAbort } from "./call.ts";
+export { abortReason, onAbort } from "./call.ts";
 export { coreState, init, provide, type WasmSource } from "./core.ts";
-export { isOurCode, isRateLimitError, RateLimitConfigError, RateLimitError } from "./errors.ts";
-export { isOnline, plainAlarm } from "./host.ts";
+export { isOurCode, isRateLimitError, RateLimitConfigError, RateLimitError, userMessage } from "./errors.ts";
+export { finalFailures } from "./final.ts";
+export { isOnline, plainAlarm, platform } from "./host.ts";
 export { RateLimitService } from "./service.ts";
 export { makeShared, sharedService } from "./shared.ts";
 export type * from "./types.ts";

@@ -13,7 +13,16 @@ import {
 } from "./index.ts";
 
 /** The methods of react-admin's data providers. */
-export type DataProviderMethod = (typeof METHODS)[number];
+export type DataProviderMethod =
+  | "getList"
+  | "getOne"
+  | "getMany"
+  | "getManyReference"
+  | "create"
+  | "update"
+  | "updateMany"
+  | "delete"
+  | "deleteMany";
 
 export interface ResilientDataProviderOptions {
   /** Whose circuit, cooldown and retry budget the calls share. Default: the service that the whole page shares. */
@@ -51,7 +60,7 @@ export interface ResilienceMeta {
  *
  * All methods count as idempotent but `create`, which does when the client has chosen the id (`params.data.id`).
  * `params.signal` ends a guarded call at once; the provider gets the attempt's signal in its place, which aborts with the
- * deadline too. A provider that was given no signal gets none, and its parameters are the caller's own object.
+ * deadline too. Where the caller gave none it gets none. But for that and `meta.resilience` it gets the caller's object.
  *
  * A method that the same service guards already is not guarded again: the options that were given first hold.
  *
@@ -131,15 +140,22 @@ async function guardedCall(
 }
 
 function contextOf(name: DataProviderMethod, [resource, params]: unknown[], settings: Settings): CallContext {
-  const { deadlineMs = settings.deadlineMs, onWait = settings.onWait, ...wishes } = wishesIn(params);
+  const {
+    deadlineMs = settings.deadlineMs,
+    idempotent = name !== "create" || hasOwnId(params),
+    maxRetries,
+    onWait = settings.onWait,
+    priority,
+  } = wishesIn(params);
   return {
-    idempotent: name !== "create" || hasOwnId(params),
-    ...wishes,
     resourceName: typeof resource === "string" ? resource : undefined,
     operation: name,
     signal: signalIn(params),
     deadlineMs: deadlineMs ?? undefined,
+    idempotent,
+    maxRetries,
     onWait,
+    priority,
   };
 }
 
@@ -170,7 +186,7 @@ type Params =
 
 function signalIn(params: unknown): AbortSignal | undefined {
   const signal = (params as Params)?.signal as Partial<AbortSignal> | null | undefined;
-  // Not instanceof: a document of its own has an AbortSignal of its own.
+  // Not instanceof: another realm has another AbortSignal.
   return typeof signal?.addEventListener === "function" ? (signal as AbortSignal) : undefined;
 }
 
@@ -299,7 +315,7 @@ function checked<T>(what: string, given: unknown, rules: Rules<T>): T {
   return given as T;
 }
 
-const METHODS = [
+const METHODS: readonly DataProviderMethod[] = [
   "getList",
   "getOne",
   "getMany",
@@ -309,11 +325,11 @@ const METHODS = [
   "updateMany",
   "delete",
   "deleteMany",
-] as const;
+];
 
-const WRITES = ["create", "update", "updateMany", "delete", "deleteMany"] as const;
+const WRITES: readonly DataProviderMethod[] = ["create", "update", "updateMany", "delete", "deleteMany"];
 
-/** Longer than a server's usual "come back in ten seconds", and about as long as a person believes in a spinner. */
+/** Room for a server's usual "in ten seconds", and no longer than a person believes in a spinner. */
 const DEADLINE_MS = 15_000;
 
 const DURATION = "null or a number from 1 to 31_536_000_000";

@@ -42,7 +42,9 @@ type Operation<T> = (attempt: AttemptInfo) => T | PromiseLike<T>;
 export class RateLimitService {
   #given: Partial<RateLimitConfig>;
   #shell: ShellConfig;
+  readonly #host: Partial<Host> | undefined;
   readonly #platform: Platform;
+  readonly #siblings = new Map<string, { service: RateLimitService; config: Partial<RateLimitConfig> }>();
   readonly #waits: Waits;
   readonly #waiters: Waiters;
   readonly #emitter: Emitter<ServiceEvents>;
@@ -62,6 +64,7 @@ export class RateLimitService {
   constructor(config?: Partial<RateLimitConfig>, host?: Partial<Host>) {
     this.#given = merged({}, config);
     this.#shell = shellConfig(this.#given);
+    this.#host = host;
     this.#platform = platform(host, alarm);
     this.#waits = new Waits(this.#platform);
     this.#waiters = new Waiters(this.#platform, this.#waits, () => this.#poll());
@@ -161,6 +164,8 @@ export class RateLimitService {
     this.#given = given;
     this.#shell = shell;
     this.#poll();
+    for (const sibling of this.#siblings.values())
+      sibling.service.updateConfig({ ...config, ...sibling.config });
   }
 
   /** Calls `listener` at each event until the function that is returned is called. */
@@ -181,6 +186,22 @@ export class RateLimitService {
     this.#core = null;
     this.#unwatch();
     this.#waiters.endAll(new DOMException("The service was disposed.", "AbortError"));
+    for (const { service } of this.#siblings.values()) service.dispose();
+  }
+
+  /**
+   * The service for limits that the same server counts apart; the same one for the same name. It has this one's host and
+   * configuration, of which `config` (of the first call for this name) replaces what it names. It follows `updateConfig`
+   * and ends with `dispose`; circuit, cooldown, retry budget, counters and listeners are its own.
+   * @internal
+   */
+  sibling(name: string, config: Partial<RateLimitConfig> = {}): RateLimitService {
+    const known = this.#siblings.get(name);
+    if (known) return known.service;
+    const service = new RateLimitService({ ...this.#given, ...config }, this.#host);
+    if (this.#disposed) service.dispose();
+    this.#siblings.set(name, { service, config });
+    return service;
   }
 
   /**

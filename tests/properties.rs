@@ -87,6 +87,7 @@ struct Caller {
     began: u64,
     priority: i32,
     max_retries: u32,
+    deadline: Option<u64>,
 }
 
 /// An attempt that was refused for reasons that concern everybody.
@@ -116,6 +117,7 @@ impl Run {
                     began: now,
                     priority: *priority,
                     max_retries: max_retries.unwrap_or(self.world.service.config().max_retries),
+                    deadline: deadline_ms.map(|length| now + length),
                 });
                 let options = Options {
                     deadline_ms: *deadline_ms,
@@ -324,6 +326,18 @@ proptest! {
                 *so_far += 1;
                 prop_assert_eq!(*so_far, *attempt, "attempts are counted from 1, one by one");
                 prop_assert!(*so_far <= run.caller(who).max_retries + 1, "{}", event);
+            }
+        }
+    }
+
+    /// However late the alarm is: what is sent after the deadline is sent for nobody.
+    #[test]
+    fn nobody_starts_after_its_deadline(config in configs(), ops in turmoil()) {
+        let mut run = Run::of(config, &ops);
+        run.finish();
+        for event in run.world.events() {
+            if let What::Attempt { who, .. } = &event.what {
+                prop_assert!(run.caller(who).deadline.is_none_or(|deadline| event.at < deadline), "{}", event);
             }
         }
     }
@@ -726,18 +740,19 @@ proptest! {
         let mut cooldown = Cooldown::new(ms(lease));
         let refused = Permit::new(1);
         cooldown.hold(&refused, at(until), true, 1);
-        let (mut now, mut issued, mut allowed, mut last) = (0, 1, 1, 0);
+        let (mut now, mut issued, mut gone, mut allowed, mut last) = (0, 1, 0, 1, 0);
         let mut out: Vec<u64> = Vec::new();
         for (what, pause, which) in ops {
             now += pause;
             match what {
                 0 | 1 => while cooldown.check(at(now)) == Decision::Proceed && out.len() < 50 {
                     prop_assert!(now >= until, "nobody goes at {now} while everybody is held until {until}");
-                    if issued - 1 >= allowed {
+                    if gone >= allowed {
                         prop_assert!(now >= last + lease, "at {now} more go than were answered");
                         allowed += 1;
                     }
                     issued += 1;
+                    gone += 1;
                     last = now;
                     let permit = Permit::new(issued);
                     cooldown.take(at(now), &permit);
@@ -859,6 +874,10 @@ impl NaiveLine {
     }
 }
 
+fn waiter(arrival: u64, priority: i32) -> Waiter {
+    Waiter { arrival: at(arrival), priority, since: at(arrival), group: 1 }
+}
+
 proptest! {
     #![proptest_config(runs(512))]
 
@@ -869,13 +888,13 @@ proptest! {
         for op in ops {
             match op {
                 LineOp::Stand { arrival, priority } => {
-                    let waiter = Waiter { arrival: at(arrival), priority, since: at(arrival), group: 1 };
+                    let waiter = waiter(arrival, priority);
                     let name = line.stand(waiter);
                     prop_assert!(naive.0.iter().all(|(other, ..)| *other != name), "the name {} is taken", name);
                     naive.0.push((name, waiter, None));
                 }
                 LineOp::Sleep { arrival, priority, due } => {
-                    let waiter = Waiter { arrival: at(arrival), priority, since: at(arrival), group: 1 };
+                    let waiter = waiter(arrival, priority);
                     let name = line.sleep(waiter, at(due));
                     prop_assert!(naive.0.iter().all(|(other, ..)| *other != name), "the name {} is taken", name);
                     naive.0.push((name, waiter, Some(due)));

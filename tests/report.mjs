@@ -13,11 +13,14 @@ export class Report {
     this.title = title;
   }
 
-  /** Runs a case to its end: it passes unless it throws. Whatever it resolves with is printed beside its name. */
-  async case(name, body) {
+  /**
+   * Runs a case: it passes unless it throws, or is still not over after `patienceMs`. Whatever it resolves with is
+   * printed beside its name.
+   */
+  async case(name, body, patienceMs = 120_000) {
     const started = Date.now();
     try {
-      const remark = await body();
+      const remark = await within(patienceMs, body());
       this.pass(`${name}${remark === undefined ? "" : `: ${remark}`} (${Date.now() - started} ms)`);
     } catch (error) {
       this.fail(name, error instanceof StepError ? error.message : (error?.stack ?? error));
@@ -57,5 +60,18 @@ export class Report {
   /** `3 passed, 0 failed`, and `, 1 skipped` when any was. */
   counts() {
     return `${this.passed} passed, ${this.failed} failed${this.skipped > 0 ? `, ${this.skipped} skipped` : ""}`;
+  }
+}
+
+/** The same promise, or a failure where it takes too long: what hangs must not hang the run. */
+async function within(ms, promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new StepError(`It was not over after ${ms / 1000} s.`)), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use support::load::Load;
 use support::server::{FixedWindow, Headers, Server, TokenBucket};
 use support::world::{Options, World};
-use support::{LOST, REFUSED, REFUSED_ALONE, UNWELL, ms, refused_for};
+use support::{LOST, REFUSED, REFUSED_ALONE, UNWELL, ms, refused_for, vectors};
 use tidegate::backoff::{Backoff, Jitter};
 use tidegate::budget::BudgetConfig;
 use tidegate::decision::{Phase, Reason, Verdict};
@@ -153,6 +153,16 @@ fn the_pause_doubles_from_initial_delay_to_max_delay() {
             world.now() - began
         });
         assert_eq!(waited, pauses, "{jitter:?} {initial}..{max}, draw {draw}");
+    }
+}
+
+#[test]
+fn randomness_out_of_its_range_does_not_lengthen_the_jitter() {
+    for (draw, pause) in [(-3.0, 100), (1.0, 120), (7.0, 120), (f64::INFINITY, 120)] {
+        let mut world = World::new(retries_only());
+        world.draw = Some(draw);
+        world.begin("a").end("a", REFUSED);
+        assert_eq!(world.next_alarm(), Some(pause), "draw {draw}");
     }
 }
 
@@ -423,6 +433,36 @@ fn a_retry_is_not_waited_for_when_the_cooldown_lasts_beyond_the_deadline() {
     world.end("b", REFUSED_ALONE);
     let rejection = world.rejection("b").map(|rejection| (rejection.reason, rejection.retry_after));
     assert_eq!(rejection, Some((Reason::Deadline, Some(ms(5_000)))), "its own backoff would end at 100");
+}
+
+#[test]
+fn a_wait_that_no_longer_fits_the_deadline_ends_at_once() {
+    let mut world = World::new(with_cooldown());
+    world
+        .begin("a")
+        .begin("slow")
+        .end("a", refused_for(1_000))
+        .begin_with("b", within(2_000))
+        .so_far_so_good();
+    // News of the same event: the server asks for more time than b has.
+    world.until(500).end("slow", refused_for(5_000));
+    let rejection = world.rejection("b").map(|rejection| (rejection.reason, rejection.retry_after));
+    assert_eq!(rejection, Some((Reason::Deadline, Some(ms(5_000)))), "not only when its time is over");
+}
+
+#[test]
+fn nobody_is_called_after_its_deadline_however_late_the_alarm_is() {
+    for what in ["in line", "asleep"] {
+        let mut world = World::new(with_cooldown());
+        if what == "in line" {
+            world.begin("a").end("a", refused_for(1_000)).cancel("a").begin_with("b", within(1_500));
+        } else {
+            world.begin_with("b", within(1_500)).end("b", refused_for(1_000));
+        }
+        // The tab was in the background, the laptop asleep: what is sent now would be sent for nobody.
+        world.so_far_so_good().jump(600_000).look_around();
+        assert_eq!(world.story(), ["600000 b rejected RATE_LIMIT_DEADLINE_EXCEEDED"], "{what}");
+    }
 }
 
 #[test]
@@ -1173,4 +1213,80 @@ fn a_group_is_counted_beside_the_whole() {
         record.groups().iter().map(|stats| (stats.calls, stats.successes, stats.rejected[0])).collect();
     assert_eq!(counts, [(1, 0, 1), (1, 1, 0)]);
     assert_eq!(record.total().calls, 3);
+}
+
+// ---- The golden cases, which the TypeScript shell runs too (tests/vectors/README.md) ----------------------------
+
+#[test]
+fn golden_pauses() {
+    for (case, config) in vectors::cases("backoff") {
+        let mut world = World::new(config);
+        world.begin("a");
+        let mut previous = None;
+        for (retry, refusal) in (0..).zip(vectors::list(&case["refusals"])) {
+            let context = format!("{}, refusal {}: {refusal}", case["name"], retry + 1);
+            let hint = refusal["retryAfterMs"].as_u64();
+            let random = refusal["random"].as_f64().expect("random");
+            let expected = ms(vectors::number(&refusal["delayMs"]));
+            let began = world.now();
+            world.draw = Some(random);
+            world.end("a", hint.map_or(REFUSED, refused_for));
+            while world.attempting().is_empty() {
+                world.until(world.next_alarm().unwrap_or_else(|| panic!("{context}: no retry")));
+            }
+            assert_eq!(ms(world.now() - began), expected, "{context}");
+
+            // The same without a service around it.
+            let backoff = config.backoff.delay(retry, previous, random);
+            let respected = hint.filter(|_| config.respect_retry_after);
+            let delay =
+                respected.map_or(backoff, |hint| config.backoff.delay_after_hint(ms(hint), backoff, random));
+            assert_eq!(delay, expected, "{context}");
+            previous = Some(delay);
+        }
+    }
+}
+
+#[test]
+fn golden_circuits() {
+    for (case, config) in vectors::cases("circuit") {
+        let mut world = World::new(config);
+        for step in vectors::list(&case["steps"]) {
+            let context = format!("{}: {step}", case["name"]);
+            world.until(vectors::number(&step["at"])).so_far_so_good();
+            if let Some(who) = step["start"].as_str() {
+                world.begin(who);
+                let goes = step["goes"].as_bool().expect("goes");
+                assert_eq!(world.attempting().iter().any(|one| one == who), goes, "{context}");
+                if !goes {
+                    let after = world.rejection(who).expect("rejected").retry_after;
+                    assert_eq!(after.map(Span::as_ms), step["retryAfterMs"].as_u64(), "{context}");
+                }
+            } else if step["state"].is_object() {
+                assert_eq!(vectors::circuit_state(&world), step["state"], "{context}");
+            } else {
+                vectors::apply(&mut world, step);
+            }
+        }
+    }
+}
+
+#[test]
+fn golden_stories() {
+    for (case, config) in vectors::cases("service") {
+        let mut world = World::new(config);
+        for step in vectors::list(&case["steps"]) {
+            world.until(vectors::number(&step["at"]));
+            vectors::apply(&mut world, step);
+        }
+        let story: Vec<String> =
+            world.story().into_iter().filter(|line| !is_about_a_cooldown(line)).collect();
+        let expected: Vec<&str> = vectors::list(&case["story"]).iter().map(vectors::text).collect();
+        assert_eq!(story, expected, "{}", case["name"]);
+    }
+}
+
+/// Other clients are told of cooldowns in other words, and more or less often.
+fn is_about_a_cooldown(line: &str) -> bool {
+    line.split(' ').nth(1) == Some("cooldown")
 }

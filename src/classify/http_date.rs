@@ -69,7 +69,7 @@ impl Date {
         let name = |letters: &[u8]| letters.iter().fold(0, |name, letter| pack(name, *letter));
         let (month, _) = (1..).zip(MONTHS.chunks(3)).find(|(_, letters)| name(letters) == self.month)?;
         let day = days(self.year, month, self.day);
-        let next_month = days(self.year + month / 12, month % 12 + 1, 1);
+        let next_month = days(self.year, month + 1, 1);
         let exists = (1..32).contains(&self.day) && day < next_month && (day + 3).rem_euclid(7) == weekday;
         let on_the_clock = self.hour < 24 && self.minute < 60 && self.second <= 60;
         (exists && on_the_clock).then(|| ((day * 24 + self.hour) * 60 + self.minute) * 60 + self.second)
@@ -78,11 +78,12 @@ impl Date {
 
 /// `name` with another letter.
 fn pack(name: u32, letter: u8) -> u32 {
-    (name << 8) | u32::from(letter)
+    name.wrapping_mul(256) + u32::from(letter)
 }
 
-/// Days from 1970-01-01, a Thursday, to a date of the Gregorian calendar. Years begin in March here, so that a leap
-/// day is the last of its year, and the months before one have 30.6 days each, rounded.
+/// Days from 1970-01-01, a Thursday, to a date of the Gregorian calendar, whose month 13 is the next January. Years
+/// begin in March here, so that a leap day is the last of its year, and the months before one have 30.6 days each,
+/// rounded.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month < 3 { year - 1 } else { year };
     let months = (month + 9) % 12;

@@ -10,8 +10,7 @@ pub(super) fn delay(text: &str) -> Option<Span> {
     let digits = text.iter().enumerate().filter(|(_, byte)| byte.is_ascii_digit());
     digits.map(|(at, _)| at).find_map(|at| {
         let (lead, number) = text.split_at_checked(at)?;
-        let inside = lead.last().is_some_and(|last| is_part_of_word(last) || *last == b'.');
-        if inside { None } else { read(trim(lead), number) }
+        read(trim(lead), number)
     })
 }
 
@@ -169,6 +168,8 @@ mod tests {
             (r#"{"retryAfterMs":1500}"#, Some(1500)),
             ("limited to 100 requests in 60 seconds, retry in 3 seconds", Some(3000)),
             ("after 0 seconds", Some(0)),
+            ("retry after 5. Then go on", Some(5000)),
+            ("retry after 5.", Some(5000)),
             // Nothing of the kind.
             ("", None),
             ("429", None),
@@ -185,6 +186,10 @@ mod tests {
             ("retry after 2026-11-22T08:00:00Z", None),
             ("retry after 08:30", None),
             ("after 5 smiles", None),
+            ("retry after 5,000", None),
+            ("retry after 1.2.3", None),
+            ("wait 5.seconds", None),
+            ("wait x5 seconds", None),
         ] {
             assert_eq!(delay(text), ms.map(Span::from_ms), "{text}");
         }

@@ -85,22 +85,28 @@ async function startDemo(data) {
   return {
     ...(await addresses),
     output: () => output,
-    /** Stops it as Ctrl-C does; resolves with its exit code. */
+    /** Stops it as Ctrl-C does; resolves with its exit code, or with SIGKILL when it had to be stopped for good. */
     async stop() {
       child.kill("SIGINT");
-      const [code] = await ended;
-      return code;
+      const late = setTimeout(() => child.kill("SIGKILL"), STOP_WITHIN_MS);
+      const [code, signal] = await ended;
+      clearTimeout(late);
+      return code ?? signal;
     },
   };
 }
 
-/** A refusal that the page met is in the console too, where the browser puts it; that is not an error of the page. */
+/** Postgres writes what it holds to its folder first. */
+const STOP_WITHIN_MS = 20_000;
+
+/** Refusals are in the console too, where the browser and the service put them; those are no errors of the page. */
 function watchErrors(page) {
   const errors = [];
   page.on("pageerror", (error) => errors.push(error.stack));
   page.on("console", (message) => {
     const text = message.text();
-    if (message.type() === "error" && !text.startsWith("Failed to load resource")) errors.push(text);
+    const isRefusal = /^(Failed to load resource|\[RateLimit\])/.test(text);
+    if (message.type() === "error" && !isRefusal) errors.push(text);
   });
   return errors;
 }

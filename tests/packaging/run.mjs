@@ -182,7 +182,7 @@ const CONSUMER = {
 
 // ---- documentation
 
-/** Each `ts` and `tsx` block is a file of an application that has the package and the clients around it. */
+/** Each `ts` and `tsx` block is a file of an application with the package, the clients and `surroundings.d.ts` around it. */
 async function inDocumentation(report, app) {
   await report.case("the TypeScript in the documentation compiles", async () => {
     const folder = path.join(app.folder, "snippets");
@@ -190,7 +190,10 @@ async function inDocumentation(report, app) {
     assert(names.length > 0, "there are none");
     await linkClients(app);
     const compilerOptions = { ...CONSUMER, ...SNIPPETS };
-    await writeFile(path.join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: names }));
+    await writeFile(
+      path.join(folder, "tsconfig.json"),
+      JSON.stringify({ compilerOptions, files: [...names, "../surroundings.d.ts"] }),
+    );
     await runProgram(
       "tsc",
       process.execPath,

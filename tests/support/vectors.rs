@@ -1,28 +1,70 @@
 //! Reads the golden cases of `tests/vectors/` (their README describes the fields).
 
-use serde_json::Value;
-use tidegate::backoff::{Backoff, Jitter};
+use serde_json::{Value, json};
+use tidegate::backoff::Jitter;
 use tidegate::budget::BudgetConfig;
-use tidegate::decision::{Scope, Verdict};
+use tidegate::decision::{Phase, Scope, Verdict};
 use tidegate::service::{Config, RetryTransient};
-use tidegate::time::Span;
+use tidegate::time::{Instant, Span};
 
-use super::{LOST, UNWELL};
+use super::world::{Options, World, phase_word};
+use super::{LOST, UNWELL, at};
 
-/// The cases of `tests/vectors/<name>.json`.
-pub(crate) fn cases(name: &str) -> Vec<Value> {
+/// The cases of `tests/vectors/<name>.json`, each with its configuration: the defaults, changed by what the file says
+/// for all its cases and by what the case says.
+pub(crate) fn cases(name: &str) -> Vec<(Value, Config)> {
     let path = format!("{}/tests/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let file: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
-    file["cases"].as_array().expect("cases").clone()
+    let common = changed(&Config::default(), &file["config"]);
+    let with_config = |case: &Value| (case.clone(), changed(&common, &case["config"]));
+    list(&file["cases"]).iter().map(with_config).collect()
 }
 
-/// The defaults, changed where the object says so; the names are those of the public configuration.
-pub(crate) fn config(changes: &Value) -> Config {
-    changed(&Config::default(), changes)
+/// Does to the world what a step says, at the time that it has already.
+pub(crate) fn apply(world: &mut World, step: &Value) {
+    let fields = step.as_object().expect("a step is an object");
+    if let Some(who) = fields.get("call") {
+        let options = Options {
+            deadline_ms: step["deadlineMs"].as_u64(),
+            priority: step["priority"].as_i64().unwrap_or_default() as i32,
+            max_retries: step["maxRetries"].as_u64().map(|retries| retries as u32),
+            idempotent: step["idempotent"].as_bool().unwrap_or_default(),
+            group: 0,
+        };
+        world.begin_with(text(who), options);
+    } else if let Some(who) = fields.get("end") {
+        world.end(text(who), verdict(&step["verdict"]));
+    } else if let Some(who) = fields.get("cancel") {
+        world.cancel(text(who));
+    } else if let Some(changes) = fields.get("updateConfig") {
+        world.reconfigure(changed(world.service.config(), changes));
+    } else if let Some(online) = fields.get("online") {
+        world.online = flag(online);
+    } else if fields.contains_key("reset") {
+        world.reset();
+    } else if fields.contains_key("isolate") {
+        world.isolate();
+    } else {
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["at"], "{step} is no step");
+    }
 }
 
-pub(crate) fn changed(config: &Config, changes: &Value) -> Config {
+/// The circuit as the public `CircuitState`; `null` stands for Infinity, which JSON cannot write.
+pub(crate) fn circuit_state(world: &World) -> Value {
+    let now = at(world.now());
+    let circuit = world.service.circuit(now);
+    json!({
+        "isOpen": matches!(circuit.phase, Phase::Open | Phase::Isolated),
+        "state": phase_word(circuit.phase),
+        "consecutiveFailures": circuit.consecutive,
+        "lastFailureTime": circuit.last_failure.map_or(0, Instant::ticks),
+        "timeSinceLastFailure": circuit.last_failure.map_or(0, |failure| now.since(failure).as_ms()),
+        "retryAfterMs": circuit.retry_after.map(Span::as_ms),
+    })
+}
+
+fn changed(config: &Config, changes: &Value) -> Config {
     let mut config = *config;
     let nothing = serde_json::Map::new();
     let mut jitter = None;
@@ -52,11 +94,7 @@ pub(crate) fn changed(config: &Config, changes: &Value) -> Config {
     config
 }
 
-pub(crate) fn backoff(changes: &Value) -> Backoff {
-    config(changes).backoff
-}
-
-pub(crate) fn verdict(value: &Value) -> Verdict {
+fn verdict(value: &Value) -> Verdict {
     match value.as_str() {
         Some("success") => Verdict::Success,
         Some("permanent") => Verdict::Permanent,
@@ -74,6 +112,10 @@ pub(crate) fn verdict(value: &Value) -> Verdict {
 
 pub(crate) fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no whole number"))
+}
+
+pub(crate) fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
 }
 
 pub(crate) fn text(value: &Value) -> &str {

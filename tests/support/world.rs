@@ -1,8 +1,8 @@
 //! The shell in virtual time: it begins calls, ends their attempts, keeps the waits, and writes down what happened.
 //!
 //! It does what the TypeScript shell does: after everything that happens it asks [`Service::poll`] until nobody is
-//! left to be called, it sets its alarm by [`Service::poll_timeout`], and deadlines are its own business. On the way
-//! it checks what must hold at any time, whatever the test is about.
+//! left to be called, it sets its alarm by [`Service::poll_timeout`], and it ends attempts whose deadline comes. On the
+//! way it checks what must hold at any time, whatever the test is about.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -218,25 +218,17 @@ impl World {
         self
     }
 
-    /// Deadlines first, then everybody who may go: a call whose time is over starts nothing.
+    /// Asks the core who is called, and ends what is past its deadline.
     pub(crate) fn look_around(&mut self) {
-        for who in self.overdue() {
+        self.poll();
+        while let Some(who) = self.overdue() {
             self.drop_call(&who, Some(Reason::Deadline));
             self.note(What::Rejected {
                 who,
                 rejection: Rejection { reason: Reason::Deadline, retry_after: None },
             });
+            self.poll();
         }
-        let mut shut = self.is_shut();
-        while let Some((name, admission)) = self.service.poll(self.instant()) {
-            self.note_transitions();
-            let who =
-                self.names.remove(&name).unwrap_or_else(|| panic!("poll called {name}, who does not wait"));
-            let (called, _) = self.under_way.remove(&who).expect("whoever waits is under way");
-            self.admitted(who, called, admission, shut);
-            shut = self.is_shut();
-        }
-        self.note_transitions();
         self.check_alarm();
     }
 
@@ -303,6 +295,19 @@ impl World {
         self.under_way.insert(who, (waiter, Place::Waiting(name)));
     }
 
+    fn poll(&mut self) {
+        let mut shut = self.is_shut();
+        while let Some((name, admission)) = self.service.poll(self.instant()) {
+            self.note_transitions();
+            let who =
+                self.names.remove(&name).unwrap_or_else(|| panic!("poll called {name}, who does not wait"));
+            let (called, _) = self.under_way.remove(&who).expect("whoever waits is under way");
+            self.admitted(who, called, admission, shut);
+            shut = self.is_shut();
+        }
+        self.note_transitions();
+    }
+
     /// Ends a call without asking the core what it thinks of it.
     fn drop_call(&mut self, who: &str, reason: Option<Reason>) {
         let (dropped, place) = self.under_way.remove(who).unwrap_or_else(|| panic!("{who} is not under way"));
@@ -354,14 +359,11 @@ impl World {
         }
     }
 
-    fn overdue(&self) -> Vec<String> {
+    fn overdue(&self) -> Option<String> {
         let now = self.instant();
-        let overdue = |under_way: &UnderWay| under_way.call.deadline.is_some_and(|deadline| deadline <= now);
-        self.under_way
-            .iter()
-            .filter(|(_, (under_way, _))| overdue(under_way))
-            .map(|(who, _)| who.clone())
-            .collect()
+        let mut under_way = self.under_way.iter();
+        let is_overdue = |one: &UnderWay| one.call.deadline.is_some_and(|deadline| deadline <= now);
+        under_way.find(|(_, (one, _))| is_overdue(one)).map(|(who, _)| who.clone())
     }
 
     fn who_is(&self, wanted: impl Fn(&Place) -> bool) -> Vec<String> {

@@ -27,8 +27,13 @@ export interface Connection {
 }
 
 export function connect(config: CrmConfig): Connection {
-  // An import waits an open circuit out whatever it is set to, and one probe in 10 s is no load for a server.
-  const service = new RateLimitService({ circuitResetMs: 10_000, retryTransient: "idempotent" });
+  const service = new RateLimitService({
+    // An import waits an open circuit out whatever it is set to, and one probe in 10 s is no load for a server.
+    circuitResetMs: 10_000,
+    retryTransient: "idempotent",
+    // The page shows every refusal; a line in the console for each of hundreds helps nobody.
+    logLevel: "error",
+  });
   const supabase = createClient(config.supabaseUrl, config.supabaseKey, {
     global: { fetch: resilientFetch(service) },
   });

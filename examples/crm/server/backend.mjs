@@ -31,6 +31,11 @@ export async function startBackend({ dataDir, verbose = false } = {}) {
     stdout: !verbose,
     stderr: !verbose,
   });
+  if (!verbose) {
+    // Unread output would keep the thread from ending.
+    worker.stdout.resume();
+    worker.stderr.resume();
+  }
   const exited = new Promise((resolve) => worker.once("exit", resolve));
   const questions = openQuestions(worker);
   const url = await ready(worker);

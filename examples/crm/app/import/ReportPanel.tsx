@@ -57,6 +57,7 @@ export function ReportPanel({ file, report, cancelled }: Props) {
 }
 
 function Headline({ report, cancelled }: { report: ImportReport; cancelled: boolean }) {
+  const { alreadyThere } = countOutcomes(report);
   const isClean = !cancelled && report.failed === 0 && report.unknown === 0;
   const Icon = isClean ? CheckCircleIcon : InfoIcon;
   return (
@@ -64,7 +65,9 @@ function Headline({ report, cancelled }: { report: ImportReport; cancelled: bool
       <Icon color={isClean ? "success" : "warning"} sx={{ fontSize: 40 }} />
       <Box>
         <Typography variant="h1" component="p" data-testid="report-headline">
-          {count(report.imported)} of {counted(report.total, "row")} imported
+          {report.imported === 0 && alreadyThere > 0
+            ? `Nobody new: ${count(alreadyThere)} were there already`
+            : `${count(report.imported)} of ${counted(report.total, "row")} imported`}
         </Typography>
         <Typography color="text.secondary">{story(report, cancelled)}</Typography>
       </Box>

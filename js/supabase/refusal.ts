@@ -1,0 +1,50 @@
+/** How a refusal of ours is told to clients of Supabase and to react-admin. */
+
+import { RateLimitError, type RateLimitErrorCode } from "../api.ts";
+
+/**
+ * The answer that a server would have given: JSON in the shape of PostgREST's errors, which all of Supabase's clients
+ * read. `message` is for people, `code` is ours, so that a service further out knows that this is judged already.
+ */
+export function refusalResponse(error: RateLimitError, status: 429 | 503): Response {
+  const { code, userMessage, message, retryAfterMs } = error;
+  const seconds =
+    retryAfterMs !== undefined && Number.isFinite(retryAfterMs) ? Math.ceil(retryAfterMs / 1000) : null;
+  const hint = seconds === null ? null : `Retry after ${seconds} seconds.`;
+  return new Response(JSON.stringify({ code, message: userMessage, details: message, hint }), {
+    status,
+    statusText: status === 429 ? "Too Many Requests" : "Service Unavailable",
+    headers: {
+      "content-type": "application/json; charset=utf-8",
+      "x-tidegate-code": code,
+      ...(seconds !== null && { "retry-after": String(seconds) }),
+    },
+  });
+}
+
+/**
+ * A request that we ended, as react-admin shows it: `message` is for people, `status` is 429, and `body` is what the
+ * server would have said.
+ */
+export class HttpRefusal extends RateLimitError {
+  readonly body: { readonly code: RateLimitErrorCode; readonly retryAfterMs?: number };
+
+  constructor(error: RateLimitError) {
+    const { code, userMessage, attempts, retryAfterMs, resourceName, operation, originalError } = error;
+    super({ code, summary: "", userMessage, attempts, retryAfterMs, resourceName, operation, originalError });
+    this.body = { code, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+  }
+}
+
+/** The connection of an answer that nobody will read is given back. */
+export function discard(answer: unknown): void {
+  const { body } = (answer ?? {}) as Partial<Response>;
+  // A listener may be reading it, or it was lost: neither is our concern.
+  if (typeof body?.cancel === "function") body.cancel().catch(() => {});
+}
+
+/** Also one of a polyfill or of another realm. */
+export function isResponse(value: unknown): value is Response {
+  const { status, headers } = (value ?? {}) as Partial<Response>;
+  return typeof status === "number" && typeof headers?.get === "function";
+}

@@ -1,0 +1,45 @@
+/** The services that guard one project: one for each of the limits that its server counts apart. */
+
+import type { RateLimitService } from "../api.ts";
+
+export type OnService = (name: string, service: RateLimitService) => void;
+
+export class Services {
+  readonly #service: RateLimitService;
+  readonly #onService: OnService | undefined;
+  readonly #made = new Map<string, RateLimitService>();
+
+  constructor(service: RateLimitService, onService?: OnService) {
+    this.#service = service;
+    this.#onService = onService;
+    this.#made.set("rest", service);
+  }
+
+  /** By name, in the order in which they were first needed. */
+  get all(): ReadonlyMap<string, RateLimitService> {
+    return this.#made;
+  }
+
+  /** The one for these limits, made when it is first asked for. */
+  for(limits: string): RateLimitService {
+    const name = this.#made.has(limits) || this.#made.size < MOST_SERVICES - 1 ? limits : OTHERS;
+    return this.#made.get(name) ?? this.#make(name);
+  }
+
+  #make(name: string): RateLimitService {
+    const service = this.#service.sibling(name);
+    this.#made.set(name, service);
+    try {
+      this.#onService?.(name, service);
+    } catch (error) {
+      console.error("[RateLimit] onService threw", error);
+    }
+    return service;
+  }
+}
+
+/** A project has some dozens of Edge Functions; names beyond are most likely made up per call. */
+const MOST_SERVICES = 100;
+
+/** Shared by what is beyond. */
+const OTHERS = "functions/(others)";
