@@ -1,6 +1,6 @@
 import { RateLimitConfigError } from "./errors.ts";
 import { randomKey } from "./host.ts";
-import type { AttemptInfo, CallContext } from "./types.ts";
+import type { CallContext } from "./types.ts";
 
 /** What is the same for all attempts of a call, and what it has used up. Times by the host's clock; NaN: none. */
 export class Call {
@@ -23,10 +23,14 @@ export class Call {
     maxRetries: number,
     group: number,
   ) {
+    if (context.signal !== undefined) checkSignal(context.signal);
+    if (context.onWait !== undefined && typeof context.onWait !== "function") {
+      throw new RateLimitConfigError("onWait", context.onWait, "a function");
+    }
     this.context = context;
     this.arrival = arrival;
     this.deadline = arrival + optionalNumber("deadlineMs", context.deadlineMs, callDeadlineMs);
-    this.priority = Math.trunc(optionalNumber("priority", context.priority, 0));
+    this.priority = clamped(optionalNumber("priority", context.priority, 0));
     this.maxRetries = context.maxRetries === undefined ? maxRetries : retries(context.maxRetries);
     this.group = group;
   }
@@ -38,55 +42,6 @@ export class Call {
   get idempotencyKey(): string {
     this.#idempotencyKey ??= this.context.idempotencyKey ?? randomKey();
     return this.#idempotencyKey;
-  }
-}
-
-/** One attempt, as its operation sees it. A signal costs as much as several calls, so it is made when it is read. */
-export class Attempt implements AttemptInfo {
-  readonly attempt: number;
-  readonly #call: Call;
-  #controller: AbortController | null = null;
-  #stopped: { reason: unknown } | null = null;
-  #unfollow: (() => void) | null = null;
-
-  constructor(call: Call) {
-    this.#call = call;
-    this.attempt = call.attempt;
-  }
-
-  get retries(): number {
-    return this.attempt - 1;
-  }
-
-  get idempotencyKey(): string {
-    return this.#call.idempotencyKey;
-  }
-
-  get signal(): AbortSignal {
-    if (this.#controller === null) {
-      this.#controller = new AbortController();
-      if (this.#stopped) this.#controller.abort(this.#stopped.reason);
-      else this.#follow(this.#call.context.signal, this.#controller);
-    }
-    return this.#controller.signal;
-  }
-
-  /** The attempt is not waited for any longer. */
-  stop(reason: unknown): void {
-    this.#stopped = { reason };
-    this.#controller?.abort(reason);
-    this.end();
-  }
-
-  /** The attempt has ended: nobody needs to be told of anything. */
-  end(): void {
-    this.#unfollow?.();
-    this.#unfollow = null;
-  }
-
-  #follow(signal: AbortSignal | undefined, controller: AbortController): void {
-    if (!signal) return;
-    this.#unfollow = onAbort(signal, () => controller.abort(signal.reason));
   }
 }
 
@@ -115,4 +70,16 @@ function optionalNumber(field: string, value: number | undefined, fallback: numb
 function retries(value: number): number {
   if (Number.isInteger(value) && value >= 0 && value <= 1000) return value;
   throw new RateLimitConfigError("maxRetries", value, "an integer from 0 to 1000");
+}
+
+function checkSignal(signal: unknown): void {
+  const { aborted, addEventListener } = (signal ?? {}) as Partial<AbortSignal>;
+  if (typeof aborted !== "boolean" || typeof addEventListener !== "function") {
+    throw new RateLimitConfigError("signal", signal, "an AbortSignal");
+  }
+}
+
+/** It crosses into the core as an integer of 32 bits. */
+function clamped(priority: number): number {
+  return Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, Math.trunc(priority)));
 }

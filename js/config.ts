@@ -1,10 +1,7 @@
 import { RateLimitConfigError } from "./errors.ts";
 import type { Logger, LogLevel, RateLimitConfig } from "./types.ts";
 
-/**
- * The fields that the shell reads itself. The numbers and policies are read, and checked, by the core
- * (`src/wasm/config.rs`).
- */
+/** What the shell itself needs to know of a configuration. */
 export interface ShellConfig {
   enabled: boolean;
   log: Logger;
@@ -12,45 +9,88 @@ export interface ShellConfig {
   classify: RateLimitConfig["classify"] | undefined;
 }
 
-/** What was given so far and what is given now, without the fields that are `undefined`. */
+/**
+ * What was given so far and what is given now, without the fields that are `undefined`, checked.
+ *
+ * Checked here and not only in the core, so that a mistake is found on every device: also where there is no core.
+ *
+ * @throws RateLimitConfigError that names the first field that is not legal.
+ */
 export function merged(before: Partial<RateLimitConfig>, given: unknown): Partial<RateLimitConfig> {
   if (given === undefined) return before;
-  if (typeof given !== "object" || given === null || Array.isArray(given)) {
-    throw new RateLimitConfigError("config", given, "an object");
-  }
+  if (!isRecord(given)) throw new RateLimitConfigError("config", given, "an object");
   const config: Record<string, unknown> = { ...before };
-  for (const key of Reflect.ownKeys(given)) {
-    if (typeof key === "symbol" || !KNOWN.has(key)) throw unknownField(key);
-    const value = (given as Record<string, unknown>)[key];
-    if (value !== undefined) config[key] = value;
+  for (const [field, value] of fieldsOf(given, "", RULES)) {
+    if (value !== undefined) config[field] = value;
+  }
+  const { initialDelayMs = 100, maxDelayMs = 10_000 } = config as Partial<RateLimitConfig>;
+  if (maxDelayMs < initialDelayMs) {
+    throw new RateLimitConfigError("maxDelayMs", maxDelayMs, "at least initialDelayMs");
   }
   return config as Partial<RateLimitConfig>;
 }
 
-/** Checks the shell's own fields. */
+/** The fields that the shell acts on. */
 export function shellConfig(config: Partial<RateLimitConfig>): ShellConfig {
   const { enabled = true, logLevel = "warn", logger = console, messages, classify } = config;
-  if (typeof enabled !== "boolean") throw new RateLimitConfigError("enabled", enabled, "true or false");
-  const level = LEVELS.indexOf(logLevel);
-  if (level < 0)
-    throw new RateLimitConfigError("logLevel", logLevel, LEVELS.map((name) => `"${name}"`).join(", "));
-  for (const method of METHODS) {
-    if (typeof logger?.[method] !== "function") {
-      throw new RateLimitConfigError("logger", logger, "an object with error, warn, info and debug");
-    }
-  }
-  checkFunction("messages", messages);
-  checkFunction("classify", classify);
-  return { enabled, log: upTo(level, logger), messages, classify };
+  return { enabled, log: upTo(LEVELS.indexOf(logLevel), logger), messages, classify };
 }
 
-function checkFunction(field: string, value: unknown): void {
-  if (value !== undefined && typeof value !== "function")
-    throw new RateLimitConfigError(field, value, "a function");
+/** What is legal for a field, in words and as a test. */
+interface Rule {
+  expected: string;
+  holds(value: unknown): boolean;
 }
 
-function unknownField(key: string | symbol): RateLimitConfigError {
-  return new RateLimitConfigError(String(key), "an unknown field", `one of ${[...KNOWN].join(", ")}`);
+function fieldsOf(given: object, prefix: string, rules: Record<string, Rule>): [string, unknown][] {
+  return Reflect.ownKeys(given).map((key) => {
+    const value: unknown = Reflect.get(given, key);
+    const field = prefix + String(key);
+    const rule = typeof key === "string" && Object.hasOwn(rules, key) ? rules[key] : undefined;
+    if (!rule)
+      throw new RateLimitConfigError(field, value, `no such field: one of ${Object.keys(rules).join(", ")}`);
+    if (value !== undefined && !rule.holds(value))
+      throw new RateLimitConfigError(field, value, rule.expected);
+    return [field, value];
+  });
+}
+
+function count(from: number, to: number): Rule {
+  return {
+    expected: `an integer from ${from} to ${to}`,
+    holds: (value) => Number.isInteger(value) && isWithin(value, from, to),
+  };
+}
+
+function number(from: number, to: number): Rule {
+  return { expected: `a number from ${from} to ${to}`, holds: (value) => isWithin(value, from, to) };
+}
+
+function milliseconds(from: number, to: number): Rule {
+  return { expected: `milliseconds from ${from} to ${to}`, holds: (value) => isWithin(value, from, to) };
+}
+
+function orNull({ expected, holds }: Rule): Rule {
+  return { expected: `null, or ${expected}`, holds: (value) => value === null || holds(value) };
+}
+
+function oneOf(...words: string[]): Rule {
+  return {
+    expected: `one of ${words.map((word) => `"${word}"`).join(", ")}`,
+    holds: (value) => words.includes(value as string),
+  };
+}
+
+function typed(type: "boolean" | "function", expected: string): Rule {
+  return { expected, holds: (value) => typeof value === type };
+}
+
+function isWithin(value: unknown, from: number, to: number): boolean {
+  return typeof value === "number" && value >= from && value <= to;
+}
+
+function isRecord(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** A logger that says nothing above its level, looks the methods up when it speaks, and never throws. */
@@ -68,29 +108,48 @@ function upTo(level: number, logger: Logger): Logger {
   return { error: method("error"), warn: method("warn"), info: method("info"), debug: method("debug") };
 }
 
-const LEVELS: readonly LogLevel[] = ["silent", "error", "warn", "info", "debug"];
 const METHODS = ["error", "warn", "info", "debug"] as const;
+const LEVELS: readonly LogLevel[] = ["silent", ...METHODS];
 
-const KNOWN = new Set<string>([
-  "enabled",
-  "maxRetries",
-  "initialDelayMs",
-  "maxDelayMs",
-  "jitter",
-  "jitterFactor",
-  "respectRetryAfter",
-  "maxRetryAfterMs",
-  "circuitBreakerThreshold",
-  "circuitResetMs",
-  "halfOpenProbes",
-  "probeTimeoutMs",
-  "attemptTimeoutMs",
-  "callDeadlineMs",
-  "retryTransient",
-  "retryBudget",
-  "sharedCooldown",
-  "logLevel",
-  "logger",
-  "messages",
-  "classify",
-] satisfies (keyof RateLimitConfig)[]);
+const DAY_MS = 86_400_000;
+const YEAR_MS = 31_536_000_000;
+
+const BUDGET: Record<string, Rule> = {
+  ratio: number(0, 1),
+  minPerSecond: number(0, 1_000),
+  windowMs: milliseconds(1, DAY_MS),
+};
+
+const budget: Rule = {
+  expected: "an object with ratio, minPerSecond and windowMs",
+  holds: (value) => isRecord(value) && fieldsOf(value, "retryBudget.", BUDGET).length >= 0,
+};
+
+const logger: Rule = {
+  expected: "an object with error, warn, info and debug",
+  holds: (value) => METHODS.every((method) => typeof (value as Logger | null)?.[method] === "function"),
+};
+
+const RULES: Record<keyof RateLimitConfig, Rule> = {
+  enabled: typed("boolean", "true or false"),
+  maxRetries: count(0, 1_000),
+  initialDelayMs: milliseconds(0, DAY_MS),
+  maxDelayMs: milliseconds(0, YEAR_MS),
+  jitter: oneOf("proportional", "full", "equal", "decorrelated", "none"),
+  jitterFactor: number(0, 1),
+  respectRetryAfter: typed("boolean", "true or false"),
+  maxRetryAfterMs: milliseconds(0, YEAR_MS),
+  circuitBreakerThreshold: count(1, 1_000_000),
+  circuitResetMs: milliseconds(0, YEAR_MS),
+  halfOpenProbes: count(1, 1_000_000),
+  probeTimeoutMs: milliseconds(1, YEAR_MS),
+  attemptTimeoutMs: orNull(milliseconds(1, YEAR_MS)),
+  callDeadlineMs: orNull(milliseconds(1, YEAR_MS)),
+  retryTransient: oneOf("never", "idempotent", "always"),
+  retryBudget: orNull(budget),
+  sharedCooldown: typed("boolean", "true or false"),
+  logLevel: oneOf(...LEVELS),
+  logger,
+  messages: typed("function", "a function"),
+  classify: typed("function", "a function"),
+};

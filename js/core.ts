@@ -6,7 +6,7 @@
  */
 
 import * as glue from "../pkg/core.js";
-import { type Alarm, plainAlarm } from "./host.ts";
+import { type Alarm, plainAlarm, wallTime } from "./host.ts";
 import type { CoreState } from "./types.ts";
 
 /** @internal */
@@ -59,7 +59,8 @@ export function core(): Core | null {
  * @throws when `wasm` cannot be fetched or is no WebAssembly module.
  */
 export async function init(options: { wasm?: WasmSource } = {}): Promise<CoreState> {
-  if (state === "ready") return state;
+  // After a trap the instance is torn: it comes back by `restart`, or not at all.
+  if (state === "ready" || state === "trap") return state;
   if (!hasWebAssembly()) return enter("no-wasm");
   const given = options.wasm ?? source?.();
   if (given === undefined)
@@ -81,8 +82,9 @@ export function onCoreState(listener: (state: CoreState) => void): () => void {
  * The core threw what it never throws on purpose. Its memory may be torn, so nobody asks it again; once its last alarm
  * has run out it is started anew. (Earlier, that alarm would be lost, and with it whoever waits for it.)
  */
-export function trapped(now: number): void {
+export function trapped(): void {
   if (state !== "ready") return;
+  const now = wallTime();
   instance++;
   traps = [...traps.filter((time) => now - time < TRAP_WINDOW_MS), now];
   enter("trap");

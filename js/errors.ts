@@ -52,7 +52,7 @@ export class RateLimitError extends Error {
   }
 }
 
-/** Whether it is one of our errors: also across realms, duplicated packages and structured clones. Never throws. */
+/** Whether it is one of our errors: also across realms and duplicated packages. Never throws. */
 export function isRateLimitError(error: unknown): error is RateLimitError {
   if (typeof error !== "object" || error === null) return false;
   try {
@@ -92,7 +92,7 @@ export class RateLimitConfigError extends Error {
 
 /** The English words for people. */
 export function userMessage(code: RateLimitErrorCode, info: MessageInfo): string {
-  return texts[code].replace("{time}", info.retryTime === undefined ? "later" : clockTime(info.retryTime));
+  return texts[code].replace("{time}", timeInWords(info));
 }
 
 const texts: Record<RateLimitErrorCode, string> = {
@@ -108,12 +108,16 @@ const texts: Record<RateLimitErrorCode, string> = {
   RATE_LIMIT_CORE_UNAVAILABLE: "Limits cannot be checked on this device.",
 };
 
-/** The time of day, in the user's manner; with the date when that is another day. */
-function clockTime(time: number): string {
-  const date = new Date(time);
+/** The time of day in the user's manner, with the date when it is half a day off or more. */
+function timeInWords({ retryTime, retryAfterMs = 0 }: MessageInfo): string {
+  const date = new Date(retryTime ?? Number.NaN);
   if (Number.isNaN(date.getTime())) return "later";
-  return date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const time = { hour: "2-digit", minute: "2-digit", second: "2-digit" } as const;
+  if (retryAfterMs < HALF_A_DAY_MS) return date.toLocaleTimeString(undefined, time);
+  return date.toLocaleString(undefined, { ...time, year: "numeric", month: "short", day: "numeric" });
 }
+
+const HALF_A_DAY_MS = 12 * 3_600_000;
 
 /** A value in an error message: short, and safe with anything. */
 function describe(value: unknown): string {

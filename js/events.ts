@@ -26,10 +26,11 @@ export class Emitter<Events extends object> {
     for (const listener of [...set] as ((event: Events[E]) => void)[]) this.tell(listener, detail);
   }
 
-  /** Calls one listener. */
-  tell<T>(listener: (detail: T) => void, detail: T): void {
+  /** Calls one listener; a promise that it returns and that rejects is reported as well. */
+  tell<T>(listener: (detail: T) => unknown, detail: T): void {
     try {
-      listener(detail);
+      const returned = listener(detail);
+      if (returned instanceof Promise) returned.catch(this.#report);
     } catch (error) {
       this.#report(error);
     }

@@ -8,62 +8,70 @@ import type { Host } from "./types.ts";
  * Milliseconds that never go backwards.
  *
  * `Date.now()`, looked up on the global object at each reading: cheap, moved by fake timers, and it goes on while the
- * machine sleeps. When it was set back, or stands still while time goes by (a test that freezes it), the time since
- * the last anchor is taken from `performance.now()`. The two are only ever compared over one and the same stretch of
- * time: adding up steps of both would run faster than real time.
+ * machine sleeps. Where it was set back, or stands still while time goes by (a test that freezes it), the time since the
+ * anchor is taken from `performance.now()`, which is not read otherwise. The two are only ever compared over one and the
+ * same stretch of time, from the anchor on, and the longer one counts: adding up steps of both would run faster than
+ * real time.
  */
 export class Clock {
-  #wall = 0;
-  #offset = 0;
+  /** The time at the anchor, and what both clocks showed then. */
   #anchor = 0;
+  #anchorWall = 0;
   #anchorPerformance = 0;
+  /** The latest that Date has shown since the anchor. */
+  #peak = 0;
+  /** The last reading. */
+  #now = 0;
+  /** Date was seen standing still. */
+  #doubted = false;
 
   constructor() {
-    this.#wall = Date.now();
-    this.#drop(this.#wall);
+    const wall = Date.now();
+    this.#drop(wall, wall);
   }
 
   now(): number {
     const wall = Date.now();
-    if (wall < this.#wall) return this.#setBack(wall);
-    this.#wall = wall;
-    return wall + this.#offset;
+    let now = this.#anchor + wall - this.#anchorWall;
+    if (wall < this.#peak || this.#doubted) now = Math.max(now, this.#anchor + this.#elapsed());
+    now = Math.max(now, this.#now);
+    // A step back of a few milliseconds is noise, a longer one is for good.
+    if (wall < this.#peak - TOLERANCE_MS) this.#drop(now, wall);
+    this.#peak = Math.max(this.#peak, wall);
+    this.#now = now;
+    return now;
   }
 
   /** Compares the two clocks. Called when a wait begins or ends: often enough to notice, too seldom to cost. */
   check(): void {
-    const now = this.now();
-    const behind = this.#anchor + this.#elapsed() - now;
-    if (behind > TOLERANCE_MS) {
-      this.#offset += behind;
-      this.#drop(now + behind);
-    } else if (behind < -TOLERANCE_MS) {
-      // A forward step, or the machine slept: that is time that passed.
-      this.#drop(now);
+    this.now();
+    const wall = Date.now();
+    const byDate = wall - this.#anchorWall;
+    const elapsed = this.#elapsed();
+    this.#doubted = elapsed - byDate > TOLERANCE_MS;
+    // After a forward step, or a sleep of the machine, Date is right; and small differences must not grow with the days.
+    if (byDate - elapsed > TOLERANCE_MS || (elapsed > OLD_MS && !this.#doubted)) {
+      this.#drop(this.#anchor + byDate, wall);
     }
-  }
-
-  #setBack(wall: number): number {
-    const before = this.#wall + this.#offset;
-    const now = Math.max(before, this.#anchor + this.#elapsed());
-    this.#wall = wall;
-    this.#offset = now - wall;
-    this.#drop(now);
-    return now;
   }
 
   #elapsed(): number {
     return Math.max(0, performanceNow() - this.#anchorPerformance);
   }
 
-  #drop(now: number): void {
+  #drop(now: number, wall: number): void {
     this.#anchor = now;
+    this.#anchorWall = wall;
     this.#anchorPerformance = performanceNow();
+    this.#peak = wall;
   }
 }
 
 /** More than the granularity of any browser's clock, less than anybody notices. */
 const TOLERANCE_MS = 50;
+
+/** By then two clocks of one machine have not drifted apart by anything that counts. */
+const OLD_MS = 60_000;
 
 function performanceNow(): number {
   return globalThis.performance?.now() ?? 0;
@@ -196,7 +204,12 @@ export class Waits {
     const due = [...this.#waits].filter((wait) => wait.until <= now).sort((a, b) => a.until - b.until);
     for (const wait of due) {
       // One that was woken before it may have removed the next one.
-      if (this.#waits.delete(wait)) wait.wake();
+      if (!this.#waits.delete(wait)) continue;
+      try {
+        wait.wake();
+      } catch {
+        // Whoever fails to wake must not keep the others asleep.
+      }
     }
     this.#armForFirst();
   }
@@ -214,6 +227,11 @@ const SHORT_ALARM_MS = 60_000;
 /** Whether the platform believes that it has a connection; where it cannot tell, it has. */
 export function isOnline(): boolean {
   return globalThis.navigator?.onLine !== false;
+}
+
+/** The time on the wall. */
+export function wallTime(): number {
+  return Date.now();
 }
 
 /** A random UUID, also on pages without a secure context. */

@@ -1,16 +1,10 @@
+import type { Brought } from "./attempt.ts";
+import { onAbort } from "./call.ts";
 import { Judgement } from "./codes.ts";
 import type { Core, ServiceCore } from "./core.ts";
+import { isOurCode } from "./errors.ts";
 import type { Alarm } from "./host.ts";
 import type { Outcome, Verdict } from "./types.ts";
-
-/** What one attempt brought. */
-export interface Brought {
-  thrown: boolean;
-  /** What was thrown or returned. */
-  value: unknown;
-  /** We ended the attempt before it ended by itself. */
-  stopped?: { why: "aborted" | "deadline" | "timeout" };
-}
 
 /** A code of `Judgement`, and for a refusal the delay that the server asked for (NaN: none). */
 export interface Judged {
@@ -37,27 +31,36 @@ export function isPlainSuccess(value: unknown): boolean {
   }
 }
 
-/** The judgement of the core. */
+/** The judgement of the core. `patience`: how long the body of a refusal may be read, and what ends it before. */
 export async function judge(
   wasm: Core,
   core: ServiceCore,
   brought: Brought,
   wall: number,
-  sleep: Alarm,
+  patience: Patience,
 ): Promise<Judged> {
   const code = core.judge(brought.value, brought.thrown, wall);
   const hintMs = core.after();
   const throttled = code === Judgement.throttled || code === Judgement.throttledCall;
   if (!throttled || !Number.isNaN(hintMs)) return { code, hintMs };
-  const body = await bodyOf(brought.value, sleep);
-  return { code, hintMs: body === undefined ? Number.NaN : wasm.hint_in(body, wall) };
+  const body = await bodyOf(brought.value, patience);
+  if (body === undefined) return { code, hintMs: Number.NaN };
+  if (isOurCode(read(read(body, "body"), "code"))) return { code: Judgement.ignored, hintMs: Number.NaN };
+  return { code, hintMs: wasm.hint_in(body, wall) };
 }
 
-/** A verdict of the application in codes. Throws a TypeError when it is none. */
-export function judgedAs(verdict: Verdict): Judged {
+export interface Patience {
+  sleep: Alarm;
+  /** Until when the call has to be over; NaN: any time. */
+  leftMs: number;
+  signal: AbortSignal | undefined;
+}
+
+/** A verdict of the application in codes; a refusal without a delay has the server's. Throws a TypeError when it is none. */
+export function judgedAs(verdict: Verdict, serversHintMs: number): Judged {
   if (typeof verdict === "object" && verdict?.throttled === true) {
     const { retryAfterMs, scope } = verdict;
-    const hintMs = typeof retryAfterMs === "number" && retryAfterMs >= 0 ? retryAfterMs : Number.NaN;
+    const hintMs = typeof retryAfterMs === "number" && retryAfterMs >= 0 ? retryAfterMs : serversHintMs;
     return { code: scope === "call" ? Judgement.throttledCall : Judgement.throttled, hintMs };
   }
   switch (verdict) {
@@ -138,17 +141,20 @@ function numberIn(value: unknown): number | undefined {
  * The beginning of the body of a refused, unread `Response` (the value itself, or in an error's `context` or
  * `response`), as something that the core finds hints in. The response itself stays unread.
  */
-async function bodyOf(value: unknown, sleep: Alarm): Promise<object | undefined> {
+async function bodyOf(value: unknown, patience: Patience): Promise<object | undefined> {
   const response = unreadResponse(value);
   if (response === null) return undefined;
   const enough = new AbortController();
+  const unfollow = patience.signal ? onAbort(patience.signal, () => enough.abort()) : undefined;
+  const ms = Number.isNaN(patience.leftMs) ? BODY_MS : Math.min(BODY_MS, Math.max(0, patience.leftMs));
   try {
     // Whoever refuses us and then dawdles over the explanation is not worth waiting for.
-    const text = await Promise.race([beginningOf(response.clone()), sleep(BODY_MS, enough.signal)]);
-    return text === undefined ? undefined : asPlace(text);
+    const text = await Promise.race([beginningOf(response.clone()), patience.sleep(ms, enough.signal)]);
+    return typeof text === "string" ? asPlace(text) : undefined;
   } catch {
     return undefined;
   } finally {
+    unfollow?.();
     enough.abort();
   }
 }
@@ -159,9 +165,16 @@ function unreadResponse(value: unknown): Response | null {
     value,
     ...["context", "response"].flatMap((key) => [read(value, key), read(error, key)]),
   ];
-  return (
-    (candidates.find((candidate) => candidate instanceof Response && !candidate.bodyUsed) as Response) ?? null
-  );
+  return (candidates.find(isUnreadResponse) as Response | undefined) ?? null;
+}
+
+function isUnreadResponse(candidate: unknown): boolean {
+  try {
+    return typeof Response === "function" && candidate instanceof Response && !candidate.bodyUsed;
+  } catch {
+    // A proxy that was revoked, or something that only looks like a Response.
+    return false;
+  }
 }
 
 async function beginningOf(response: Response): Promise<string> {

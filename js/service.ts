@@ -1,19 +1,13 @@
-import { Attempt, abortReason, Call, onAbort } from "./call.ts";
+import { Attempt, type Brought, boundedAttempt, plainAttempt } from "./attempt.ts";
+import { abortReason, Call } from "./call.ts";
 import { Flag, Judgement, Next, phases, Reason, Transition } from "./codes.ts";
 import { merged, type ShellConfig, shellConfig } from "./config.ts";
 import { alarm, core, coreState, instance, onCoreState, type ServiceCore, trapped } from "./core.ts";
-import { isRateLimitError, RateLimitConfigError, RateLimitError, userMessage } from "./errors.ts";
+import { isRateLimitError, RateLimitError, userMessage } from "./errors.ts";
 import { Emitter } from "./events.ts";
+import { endsWith, type FinalFailures } from "./final.ts";
 import { isOnline, type Platform, platform, Waits } from "./host.ts";
-import {
-  type Brought,
-  isPlainSuccess,
-  type Judged,
-  judge,
-  judgedAs,
-  outcomeOf,
-  verdictName,
-} from "./judge.ts";
+import { isPlainSuccess, type Judged, judge, judgedAs, outcomeOf, verdictName } from "./judge.ts";
 import { type CoreMetrics, Groups, metricsSnapshot } from "./metrics.ts";
 import type {
   AttemptInfo,
@@ -27,7 +21,7 @@ import type {
   RateLimitErrorCode,
   ServiceEvents,
 } from "./types.ts";
-import { type Answer, answerOf, Waiters } from "./waiters.ts";
+import { type Answer, answerOf, type Ended, Waiters } from "./waiters.ts";
 
 const DISPOSE: symbol = (Symbol as { dispose?: symbol }).dispose ?? Symbol("dispose");
 
@@ -67,7 +61,10 @@ export class RateLimitService {
     this.#host = host;
     this.#platform = platform(host, alarm);
     this.#waits = new Waits(this.#platform);
-    this.#waiters = new Waiters(this.#platform, this.#waits, () => this.#poll());
+    this.#waiters = new Waiters(this.#platform, this.#waits, {
+      ring: () => this.#poll(),
+      leave: (name, reason) => this.#ask((wasm) => wasm.leave(this.#platform.now(), name, reason)),
+    });
     this.#emitter = new Emitter((error) => this.#shell.log.error("A listener threw", error));
     this.#unwatch = onCoreState((state) => this.#coreChanged(state));
     this.#build();
@@ -83,16 +80,22 @@ export class RateLimitService {
    */
   async executeWithRetry<T>(
     operation: (attempt: AttemptInfo) => T | PromiseLike<T>,
-    context: CallContext = NO_CONTEXT,
+    context?: CallContext | null,
   ): Promise<T> {
     if (typeof operation !== "function") {
       throw new TypeError("executeWithRetry: the operation must be a function.");
     }
     const wasm = this.#ready();
-    const group = context === NO_CONTEXT ? 0 : this.#groups.numberOf(context);
-    const call = new Call(context, this.#platform.now(), this.#callDeadlineMs, this.#maxRetries, group);
+    const group = context ? this.#groups.numberOf(context) : 0;
+    const call = new Call(
+      context ?? NO_CONTEXT,
+      this.#platform.now(),
+      this.#callDeadlineMs,
+      this.#maxRetries,
+      group,
+    );
     if (wasm === null) return this.#passThrough(operation, call);
-    if (context.signal?.aborted) throw abortReason(context.signal);
+    if (context?.signal?.aborted) throw abortReason(context.signal);
     let permit: number;
     try {
       permit = wasm.begin(call.arrival, call.deadline, call.priority, group);
@@ -156,13 +159,10 @@ export class RateLimitService {
   updateConfig(config: Partial<RateLimitConfig>): void {
     const given = merged(this.#given, config);
     const shell = shellConfig(given);
-    const wasm = this.#current();
-    if (wasm) {
-      this.#configured(() => wasm.configure(given));
-      this.#readDefaults(wasm);
-    }
     this.#given = given;
     this.#shell = shell;
+    this.#ask((wasm) => wasm.configure(given));
+    this.#readDefaults();
     this.#poll();
     for (const sibling of this.#siblings.values())
       sibling.service.updateConfig({ ...config, ...sibling.config });
@@ -252,50 +252,10 @@ export class RateLimitService {
   }
 
   /** Lets the operation make its attempt. Never rejects. */
-  async #brought<T>(operation: Operation<T>, call: Call): Promise<Brought> {
-    const attempt = new Attempt(call);
-    try {
-      const value = await (this.#isBounded(call)
-        ? this.#bounded(operation, attempt, call)
-        : operation(attempt));
-      return { thrown: false, value };
-    } catch (error) {
-      if (error instanceof Stopped) return { thrown: true, value: error.reason, stopped: error };
-      return { thrown: true, value: error };
-    } finally {
-      attempt.end();
-    }
-  }
-
-  /** The attempt, or what ends it before: the caller's signal, the call's deadline, the attempt's own timeout. */
-  #bounded<T>(operation: Operation<T>, attempt: Attempt, call: Call): Promise<T> {
-    const { signal } = call.context;
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(new Stopped("aborted", abortReason(signal)));
-      const release: (() => void)[] = [];
-      const settle = (end: () => void): void => {
-        for (const free of release.splice(0)) free();
-        end();
-      };
-      const stop = (why: Stopped["why"], reason: unknown): void =>
-        settle(() => {
-          attempt.stop(reason);
-          reject(new Stopped(why, reason));
-        });
-      const ringAt = (time: number, why: Stopped["why"]): void => {
-        if (Number.isNaN(time)) return;
-        const wait = this.#waits.add(time, () => stop(why, timeoutError()));
-        release.push(() => this.#waits.remove(wait));
-      };
-      ringAt(this.#platform.now() + this.#attemptTimeoutMs, "timeout");
-      ringAt(call.deadline, "deadline");
-      if (signal) release.push(onAbort(signal, () => stop("aborted", abortReason(signal))));
-      // An operation that throws before its first await is an attempt like any other.
-      new Promise<T>((begin) => begin(operation(attempt))).then(
-        (value) => settle(() => resolve(value)),
-        (error) => settle(() => reject(error)),
-      );
-    });
+  #brought<T>(operation: Operation<T>, call: Call): Promise<Brought> {
+    if (!this.#isBounded(call)) return plainAttempt(operation, call);
+    const host = { platform: this.#platform, waits: this.#waits };
+    return boundedAttempt(operation, call, this.#attemptTimeoutMs, host);
   }
 
   #succeeded(wasm: ServiceCore, permit: number, started: number, call: Call): void {
@@ -303,11 +263,11 @@ export class RateLimitService {
     const now = this.#platform.now();
     try {
       const flags = wasm.succeed(permit, now, started, call.group);
-      if (flags !== 0) this.#follow(wasm, flags);
+      if (flags !== 0) this.#follow(flags);
     } catch (error) {
       this.#trapped(error);
     }
-    if (this.#emitter.has("attempt")) this.#tellAttempt(call, now - started, Judgement.success);
+    if (this.#emitter.has("attempt")) this.#tellAttempt(call.attempt, call, now - started, Judgement.success);
   }
 
   /**
@@ -321,28 +281,45 @@ export class RateLimitService {
     call: Call,
     brought: Brought,
   ): Promise<After> {
-    const now = this.#platform.now();
-    const judged = await this.#judged(wasm, brought, now - started);
-    if (!this.#isCurrent(wasm)) return "pass on";
-    let next: number;
-    let answer: Answer;
-    try {
-      next = this.#tellCore(wasm, permit, started, call, judged);
-      answer = answerOf(wasm);
-    } catch (error) {
-      this.#trapped(error);
-      return "pass on";
-    }
-    this.#tellAttempt(call, now - started, judged.code);
-    if (brought.stopped?.why === "deadline") {
+    const durationMs = this.#platform.now() - started;
+    const judged = await this.#judged(wasm, call, brought, durationMs);
+    const end = this.#isCurrent(wasm) ? this.#ended(wasm, permit, started, call, brought, judged) : null;
+    if (end) this.#tellAttempt(end.attempt, call, durationMs, judged.code);
+    if (brought.stopped === "deadline") {
       this.#ask((current) => current.rejected(call.group, Reason.deadline));
       this.#poll();
-      throw this.#failure(call, { ...answer, reason: Reason.deadline }, brought);
+      throw this.#failure(call, { ...NO_ANSWER, reason: Reason.deadline }, call.attempt, brought);
     }
-    if (next === Next.retry) return this.#retried(wasm, call, answer, brought);
+    if (end?.standing) {
+      this.#tellRetry(call, end.attempt, end.answer, brought, judged.code);
+      return this.#leave(call, end.answer, end.standing, brought);
+    }
     this.#poll();
-    if (next === Next.reject) throw this.#failure(call, answer, brought);
+    if (end?.next === Next.reject) throw this.#failure(call, end.answer, call.attempt, brought);
     return "pass on";
+  }
+
+  /** Tells the core how an attempt ended. A call that is to be repeated stands in line before anybody else is told. */
+  #ended(
+    wasm: ServiceCore,
+    permit: number,
+    started: number,
+    call: Call,
+    brought: Brought,
+    judged: Judged,
+  ): End | null {
+    const { attempt } = call;
+    try {
+      const next = this.#tellCore(wasm, permit, started, call, brought, judged);
+      const answer = answerOf(wasm);
+      if (next !== Next.retry) return { next, answer, attempt, standing: null };
+      call.retries++;
+      call.delay = answer.after;
+      return { next, answer, attempt, standing: this.#waiters.wait(call, answer, answer.until) };
+    } catch (error) {
+      this.#trapped(error);
+      return null;
+    }
   }
 
   #tellCore(
@@ -350,9 +327,13 @@ export class RateLimitService {
     permit: number,
     started: number,
     call: Call,
+    brought: Brought,
     { code, hintMs }: Judged,
   ): number {
-    const { context, arrival, deadline, priority, group, retries, maxRetries, delay } = call;
+    const { context, arrival, deadline, priority, group, retries, delay } = call;
+    const transient = code === Judgement.transient || code === Judgement.silent;
+    const maxRetries =
+      transient && endsWith(context as FinalFailures, brought.value) ? retries : call.maxRetries;
     const idempotent = context.idempotent === true;
     const draw = this.#platform.draws ? this.#platform.random() : Number.NaN;
     const now = this.#platform.now();
@@ -364,15 +345,17 @@ export class RateLimitService {
     );
   }
 
-  async #judged(wasm: ServiceCore, brought: Brought, durationMs: number): Promise<Judged> {
-    if (brought.stopped) return brought.stopped.why === "timeout" ? SILENT : IGNORED;
+  async #judged(wasm: ServiceCore, call: Call, brought: Brought, durationMs: number): Promise<Judged> {
+    if (brought.stopped) return brought.stopped === "timeout" ? SILENT : IGNORED;
     if (brought.thrown && isRateLimitError(brought.value)) return IGNORED;
-    const own = this.#ownJudgement(brought, durationMs);
-    if (own) return own;
     const glue = core();
     if (glue === null || !this.#isCurrent(wasm)) return IGNORED;
+    const wall = this.#platform.wall();
+    const { sleep } = this.#platform;
+    const leftMs = call.deadline - this.#platform.now();
     try {
-      return await judge(glue, wasm, brought, this.#platform.wall(), this.#platform.sleep);
+      const own = this.#ownJudgement(brought, durationMs, () => glue.hint_in(brought.value, wall));
+      return own ?? (await judge(glue, wasm, brought, wall, { sleep, leftMs, signal: call.context.signal }));
     } catch (error) {
       this.#trapped(error);
       return IGNORED;
@@ -380,13 +363,13 @@ export class RateLimitService {
   }
 
   /** What the application's `classify` says; one that fails leaves it to the built-in rules. */
-  #ownJudgement(brought: Brought, durationMs: number): Judged | null {
+  #ownJudgement(brought: Brought, durationMs: number, hint: () => number): Judged | null {
     const { classify } = this.#shell;
     if (!classify) return null;
+    const hintMs = hint();
     try {
-      const hintMs = core()?.hint_in(brought.value, this.#platform.wall()) ?? Number.NaN;
       const verdict = classify(outcomeOf(brought, durationMs, hintMs));
-      return verdict === undefined ? null : judgedAs(verdict);
+      return verdict === undefined ? null : judgedAs(verdict, hintMs);
     } catch (error) {
       this.#shell.log.error("classify failed", error);
       return null;
@@ -395,64 +378,54 @@ export class RateLimitService {
 
   // ---- waiting
 
-  async #retried(
-    wasm: ServiceCore,
-    call: Call,
-    answer: Answer,
-    brought: Brought,
-  ): Promise<Leave | "core lost"> {
-    const { resourceName, operation } = call.context;
-    const { after: delayMs, until: untilTime } = answer;
-    const attempt = call.attempt;
-    call.retries++;
-    call.delay = delayMs;
-    this.#shell.log.warn(
-      `Rate limit detected. Retrying in ${delayMs}ms (attempt ${call.retries}/${call.maxRetries})`,
-    );
-    // The waiter stands before anybody is told: a listener may do anything, also reset or dispose the service.
-    const leave = this.#waited(wasm, call, answer, brought);
-    this.#emitter.emit("retry", {
-      attempt,
-      delayMs,
-      untilTime,
-      cause: brought.value,
-      resourceName,
-      operation,
-    });
-    return leave;
-  }
-
   /** Makes leave of what the core answered when a call asked for an attempt. */
-  async #admitted(wasm: ServiceCore, asked: number, call: Call): Promise<Leave | "core lost"> {
+  async #admitted(
+    wasm: ServiceCore,
+    asked: number,
+    call: Call,
+    brought: Brought | null = null,
+  ): Promise<Leave | "core lost"> {
     if (asked !== 0) {
-      if (asked < 0) this.#follow(wasm, Flag.news);
+      if (asked < 0) this.#follow(Flag.news);
       return { core: wasm, permit: Math.abs(asked) };
     }
-    const answer = answerOf(wasm);
-    if (answer.reason === Reason.cooldown) return this.#waited(wasm, call, answer, null);
+    let answer: Answer;
+    let standing: Promise<Ended> | null = null;
+    try {
+      answer = answerOf(wasm);
+      if (answer.reason === Reason.cooldown) {
+        if (Number.isNaN(answer.until)) answer.until = wasm.poll_timeout(this.#platform.now());
+        standing = this.#waiters.wait(call, answer, answer.until);
+      }
+    } catch (error) {
+      this.#trapped(error);
+      return "core lost";
+    }
+    if (standing) return this.#leave(call, answer, standing, brought);
     this.#poll();
-    throw this.#failure(call, answer, null);
+    throw this.#failure(call, answer, call.retries, brought);
   }
 
-  async #waited(
-    wasm: ServiceCore,
+  /** Waits until the call may go. */
+  async #leave(
     call: Call,
     answer: Answer,
+    standing: Promise<Ended>,
     brought: Brought | null,
   ): Promise<Leave | "core lost"> {
-    const until = Number.isNaN(answer.until) ? wasm.poll_timeout(this.#platform.now()) : answer.until;
-    const waiting = this.#waiters.wait(wasm, call, answer, until);
     this.#poll();
-    this.#tellWait(call, answer.reason, until);
-    const ended = await waiting;
-    if (ended === "deadline") throw this.#failure(call, { ...answer, reason: Reason.deadline }, brought);
-    if (ended === "core lost") return this.#askedAgain(call);
-    if ("rejected" in ended) throw this.#failure(call, ended.rejected, brought);
+    this.#tellWait(call, answer);
+    const ended = await standing;
+    if (ended === "deadline") {
+      throw this.#failure(call, { ...NO_ANSWER, reason: Reason.deadline }, call.retries, brought);
+    }
+    if (ended === "core lost") return this.#askedAgain(call, brought);
+    if ("rejected" in ended) throw this.#failure(call, ended.rejected, call.retries, brought);
     return ended;
   }
 
   /** A call whose core was lost while it waited asks the next one, if there is one. */
-  async #askedAgain(call: Call): Promise<Leave | "core lost"> {
+  async #askedAgain(call: Call, brought: Brought | null): Promise<Leave | "core lost"> {
     const wasm = this.#ready();
     if (wasm === null) return "core lost";
     let asked: number;
@@ -462,7 +435,7 @@ export class RateLimitService {
       this.#trapped(error);
       return "core lost";
     }
-    return this.#admitted(wasm, asked, call);
+    return this.#admitted(wasm, asked, call, brought);
   }
 
   /** Tells those who waited and may go. Called whenever that may have changed. */
@@ -473,9 +446,9 @@ export class RateLimitService {
     });
   }
 
-  #follow(wasm: ServiceCore, flags: number): void {
+  #follow(flags: number): void {
     if (flags & Flag.waiters) this.#poll();
-    else if (flags & Flag.news) this.#news(wasm);
+    else if (flags & Flag.news) this.#ask((wasm) => this.#news(wasm));
   }
 
   // ---- telling
@@ -505,11 +478,11 @@ export class RateLimitService {
     this.#emitter.emit("circuit", { from, to });
   }
 
-  #tellAttempt(call: Call, durationMs: number, code: number): void {
+  #tellAttempt(attempt: number, call: Call, durationMs: number, code: number): void {
     if (!this.#emitter.has("attempt")) return;
     const { resourceName, operation } = call.context;
     this.#emitter.emit("attempt", {
-      attempt: call.attempt,
+      attempt,
       durationMs,
       verdict: verdictName(code),
       resourceName,
@@ -517,24 +490,38 @@ export class RateLimitService {
     });
   }
 
-  #tellWait(call: Call, reason: number, untilTime: number): void {
+  #tellRetry(call: Call, attempt: number, answer: Answer, brought: Brought, code: number): void {
+    const { resourceName, operation } = call.context;
+    const { after: delayMs, until: untilTime } = answer;
+    const what = verdictName(code) === "throttled" ? "Rate limit detected" : "Transient failure";
+    this.#shell.log.warn(`${what}. Retrying in ${delayMs}ms (attempt ${call.retries}/${call.maxRetries})`);
+    this.#emitter.emit("retry", {
+      attempt,
+      delayMs,
+      untilTime,
+      cause: brought.value,
+      resourceName,
+      operation,
+    });
+  }
+
+  #tellWait(call: Call, { reason, until }: Answer): void {
     const { onWait } = call.context;
     if (!onWait) return;
     const name = reason === Reason.backoff ? "backoff" : "cooldown";
-    this.#emitter.tell(onWait, { reason: name, untilTime, attempt: call.attempt });
+    this.#emitter.tell(onWait, { reason: name, untilTime: until, attempt: call.attempt });
   }
 
   /** The error that ends a call, logged and announced. */
-  #failure(call: Call, answer: Answer, brought: Brought | null): RateLimitError {
+  #failure(call: Call, answer: Answer, attempts: number, brought: Brought | null): RateLimitError {
     const { code, summary } = words(answer.reason, call);
     const { resourceName, operation } = call.context;
     const retryAfterMs = Number.isNaN(answer.after) ? undefined : answer.after;
     const retryTime = retryAfterMs === undefined ? undefined : this.#platform.now() + retryAfterMs;
     const info = { retryAfterMs, retryTime, resourceName, operation };
     const error = new RateLimitError({
-      ...{ code, summary, retryAfterMs, resourceName, operation },
+      ...{ code, summary, retryAfterMs, resourceName, operation, attempts },
       userMessage: this.#translated(code, info) ?? userMessage(code, info),
-      attempts: brought ? call.attempt : call.retries,
       originalError: brought?.value,
     });
     if (answer.reason === Reason.maxRetries) this.#shell.log.error("Max retries exceeded");
@@ -545,7 +532,8 @@ export class RateLimitService {
 
   #translated(code: RateLimitErrorCode, info: MessageInfo): string | undefined {
     try {
-      return this.#shell.messages?.(code, info);
+      const translated: unknown = this.#shell.messages?.(code, info);
+      return typeof translated === "string" ? translated : undefined;
     } catch (error) {
       this.#shell.log.error("messages threw", error);
       return undefined;
@@ -573,11 +561,16 @@ export class RateLimitService {
     this.#core = null;
     const glue = this.#disposed ? null : core();
     if (glue === null) return null;
-    const wasm = this.#configured(() => new glue.ServiceCore(this.#given));
-    if (wasm === null) return null;
+    let wasm: ServiceCore;
+    try {
+      wasm = new glue.ServiceCore(this.#given);
+    } catch (error) {
+      this.#trapped(error);
+      return null;
+    }
     this.#core = wasm;
     this.#instance = instance;
-    this.#readDefaults(wasm);
+    this.#readDefaults();
     this.#ask(() => this.#restore(wasm));
     return this.#core;
   }
@@ -589,20 +582,8 @@ export class RateLimitService {
     if (until > this.#platform.now()) wasm.restore_cooldown(until);
   }
 
-  /** Hands the configuration over. The core throws `[field, value, expected]` for one that is not legal. */
-  #configured<T>(hand: () => T): T | null {
-    try {
-      return hand();
-    } catch (error) {
-      if (Array.isArray(error))
-        throw new RateLimitConfigError(error[0] as string, error[1], error[2] as string);
-      this.#trapped(error);
-      return null;
-    }
-  }
-
-  #readDefaults(wasm: ServiceCore): void {
-    this.#ask(() => {
+  #readDefaults(): void {
+    this.#ask((wasm) => {
       this.#attemptTimeoutMs = wasm.attempt_timeout();
       this.#callDeadlineMs = wasm.call_deadline();
       this.#maxRetries = wasm.max_retries();
@@ -624,7 +605,7 @@ export class RateLimitService {
   #trapped(error: unknown): void {
     this.#core = null;
     this.#shell.log.error("The core failed; calls pass through", error);
-    trapped(this.#platform.now());
+    trapped();
   }
 
   #coreChanged(state: CoreState): void {
@@ -638,11 +619,7 @@ export class RateLimitService {
 
   async #passThrough<T>(operation: Operation<T>, call: Call): Promise<T> {
     if (this.#isolated && this.#shell.enabled && !this.#disposed) {
-      throw this.#failure(
-        call,
-        { reason: Reason.circuitOpen, name: 0, until: Number.NaN, after: Number.NaN },
-        null,
-      );
+      throw this.#failure(call, { ...NO_ANSWER, reason: Reason.circuitOpen }, call.retries, null);
     }
     const attempt = new Attempt(call);
     try {
@@ -660,6 +637,18 @@ interface Leave {
 }
 
 type After = Leave | "core lost" | "pass on";
+
+/** What the core made of the end of an attempt. */
+interface End {
+  next: number;
+  answer: Answer;
+  /** Which attempt it was. */
+  attempt: number;
+  /** The wait for the next one. */
+  standing: Promise<Ended> | null;
+}
+
+const NO_ANSWER: Answer = { reason: Reason.none, name: 0, until: Number.NaN, after: Number.NaN };
 
 const NO_CONTEXT: CallContext = Object.freeze({});
 
@@ -703,19 +692,4 @@ function words(reason: number, call: Call): { code: RateLimitErrorCode; summary:
 function passedOn<T>(brought: Brought): T {
   if (brought.thrown) throw brought.value;
   return brought.value as T;
-}
-
-/** Ends an attempt that is not waited for any longer. */
-class Stopped {
-  readonly why: "aborted" | "deadline" | "timeout";
-  readonly reason: unknown;
-
-  constructor(why: Stopped["why"], reason: unknown) {
-    this.why = why;
-    this.reason = reason;
-  }
-}
-
-function timeoutError(): DOMException {
-  return new DOMException("The attempt took too long.", "TimeoutError");
 }

@@ -20,14 +20,21 @@ export function sharedService(): RateLimitService {
  * `instanceof RateLimitService` holds.
  */
 export function makeShared(): RateLimitService {
-  const bound = new Map<PropertyKey, unknown>();
+  const bound = new WeakMap<object, unknown>();
   return new Proxy(Object.create(RateLimitService.prototype) as RateLimitService, {
-    get(_, key) {
-      const service = sharedService() as unknown as Record<PropertyKey, unknown>;
-      const value = service[key];
+    get(target, key) {
+      // What a test has put in its place, as a spy.
+      if (Object.hasOwn(target, key)) return Reflect.get(target, key);
+      const service = sharedService();
+      const value: unknown = Reflect.get(service, key);
       if (typeof value !== "function") return value;
-      if (!bound.has(key)) bound.set(key, value.bind(service));
-      return bound.get(key);
+      // A private field has its owner for `this`. One method of one class for one service: the method alone is the key,
+      // unless the shared service was replaced.
+      const known = bound.get(value) as { service: object; method: unknown } | undefined;
+      if (known?.service === service) return known.method;
+      const method: unknown = value.bind(service);
+      bound.set(value, { service, method });
+      return method;
     },
   });
 }

@@ -17,15 +17,21 @@ export class StepError extends Error {
 /**
  * Runs a program to its end and resolves with `{ status, stdout, output }`, output being both streams.
  * A line every ten seconds says that it lives; the rest is shown only when it fails, as part of the StepError.
- * `mayFail` resolves whatever the status is.
+ * `mayFail` resolves whatever the status is; after `timeoutMs` the program is told to end.
  */
-export function run(title, command, args, { cwd = root, env = {}, log = console.log, mayFail = false } = {}) {
+export function run(
+  title,
+  command,
+  args,
+  { cwd = root, env = {}, log = console.log, mayFail = false, timeoutMs } = {},
+) {
   return new Promise((resolve, reject) => {
     const started = Date.now();
     const child = spawn(command, args, {
       cwd,
       env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe"],
+      timeout: timeoutMs,
     });
     let stdout = "";
     let output = "";

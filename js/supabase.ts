@@ -47,7 +47,7 @@ export interface ResilientFetchOptions {
 export interface ResilientFetch extends Fetch {
   /**
    * The services in use: `rest`, which is the one that was given, and once they were needed `storage` and
-   * `functions/<name>`, at most a hundred.
+   * `functions/<name>`. Beyond a hundred services, further Edge Functions share `functions/(others)`.
    */
   readonly services: ReadonlyMap<string, RateLimitService>;
 }

@@ -20,6 +20,14 @@ export function answerOf(core: ServiceCore): Answer {
 /** How a wait ended: with a permit, with a rejection of the core, past its deadline, or because the core is gone. */
 export type Ended = { core: ServiceCore; permit: number } | { rejected: Answer } | "deadline" | "core lost";
 
+/** What the waiters want of the core, guarded by the service against traps. */
+export interface CoreSide {
+  /** The core should be polled. */
+  ring(): void;
+  /** The waiter of this name stops waiting. */
+  leave(name: number, reason: number): void;
+}
+
 /**
  * The callers of one service that wait until the core calls their name.
  *
@@ -29,28 +37,27 @@ export type Ended = { core: ServiceCore; permit: number } | { rejected: Answer }
 export class Waiters {
   readonly #platform: Platform;
   readonly #waits: Waits;
-  readonly #ring: () => void;
+  readonly #core: CoreSide;
   /** Those whom the present core knows, by name. */
   readonly #named = new Map<number, Waiter>();
   /** Those whose core is gone. */
   readonly #orphans = new Set<Waiter>();
   #bell: Wait | null = null;
 
-  /** `ring` is called when the core should be polled. */
-  constructor(platform: Platform, waits: Waits, ring: () => void) {
+  constructor(platform: Platform, waits: Waits, core: CoreSide) {
     this.#platform = platform;
     this.#waits = waits;
-    this.#ring = ring;
+    this.#core = core;
   }
 
   /** Waits for the core to call the name. Rejects with the signal's reason when the call's signal aborts. */
-  wait(core: ServiceCore, call: Call, answer: Answer, until: number): Promise<Ended> {
+  wait(call: Call, answer: Answer, until: number): Promise<Ended> {
     return new Promise((resolve, reject) => {
       const waiter = new Waiter(until, answer.reason === Reason.cooldown, resolve, reject);
       const leave = (reason: number): void => {
         if (this.#forget(answer.name, waiter)) {
-          core.leave(this.#platform.now(), answer.name, reason);
-          this.#ring();
+          this.#core.leave(answer.name, reason);
+          this.#core.ring();
         }
       };
       this.#named.set(answer.name, waiter);
@@ -110,7 +117,7 @@ export class Waiters {
 
   #rung(): void {
     this.#bell = null;
-    this.#ring();
+    this.#core.ring();
   }
 }
 

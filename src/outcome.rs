@@ -16,9 +16,9 @@ pub trait Foreign: Clone {
     /// Whether the property `key` is there, whatever its value: `null` counts. `false` when asking threw.
     fn has(&self, key: &str) -> bool;
 
-    /// The entry `name` (in lower case) of this container of headers: something with a `get` method such as
-    /// `Headers` or `Map`, an array of pairs, or any other object's own properties; in the latter three the name
-    /// is matched in any case. `None` as with [`Foreign::get`].
+    /// The entry `name`, given in lower case and matched in any, of a container of headers: `Headers`, `Map` or
+    /// whatever else has a `get` method, an array of pairs, or the own properties of any other object. `None` as
+    /// with [`Foreign::get`].
     fn header(&self, name: &str) -> Option<Self>;
 
     /// The number, NaN and the infinities included, when it is one.
@@ -58,8 +58,8 @@ pub struct Place {
     pub answered: bool,
     /// `name`.
     pub name: Option<String>,
-    /// What programs are told: `code`, `error_code`, `errorCode`, and `error` or `statusCode` when it is a word. Of
-    /// a body only words, since its numbers may be somebody's data.
+    /// What programs are told: `code`, `error_code`, `errorCode`, `error`, and `statusCode` when it is a word. Of a
+    /// body only words, since its numbers may be somebody's data.
     pub codes: Vec<Code>,
     /// Whether `rateLimitExceeded` is `true`.
     pub over_limit: bool,

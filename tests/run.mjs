@@ -204,10 +204,12 @@ async function demo(report) {
 /** Runs a program whose exit status is a finding. Its output is read by programs and by people in log files: no colours. */
 function attempt(title, program, args) {
   const env = { CARGO_TERM_COLOR: "never", NO_COLOR: "1", FORCE_COLOR: undefined };
-  return run(title, program, args, { env, mayFail: true });
+  return run(title, program, args, { env, mayFail: true, timeoutMs: 900_000 });
 }
 
-process.exitCode = await main().catch((error) => {
+const exitCode = await main().catch((error) => {
   console.error(error instanceof StepError ? error.message : error);
   return 1;
 });
+// Not left to Node: a case that hung may have left a server or a browser behind.
+process.exit(exitCode);

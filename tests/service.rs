@@ -195,6 +195,14 @@ fn a_hint_that_is_too_long_ends_the_call_even_without_retries_left() {
 }
 
 #[test]
+fn a_hint_of_just_max_retry_after_is_waited_for_by_everybody() {
+    let mut world = World::new(with_cooldown());
+    world.begin("a").end("a", refused_for(60_000)).so_far_so_good().begin("b").cancel("a").until(60_000);
+    let told = ["0 b waits for cooldown until 60000", "0 a cancelled", "60000 b attempt 1"];
+    assert_eq!(world.story(), told);
+}
+
+#[test]
 fn a_hint_that_is_too_long_rejects_everybody_until_it_ends() {
     let mut world = World::new(with_cooldown());
     world.begin("asleep").end("asleep", REFUSED).begin("in line");
@@ -433,6 +441,7 @@ fn a_retry_is_not_waited_for_when_the_cooldown_lasts_beyond_the_deadline() {
     world.end("b", REFUSED_ALONE);
     let rejection = world.rejection("b").map(|rejection| (rejection.reason, rejection.retry_after));
     assert_eq!(rejection, Some((Reason::Deadline, Some(ms(5_000)))), "its own backoff would end at 100");
+    assert_eq!(world.service.record().total().retries, 1, "only that of a");
 }
 
 #[test]
@@ -586,6 +595,15 @@ fn without_an_answer_the_next_one_goes_after_the_probe_timeout() {
     assert_eq!(world.attempting(), ["a", "b"]);
     world.until(61_000);
     assert_eq!(world.attempting(), ["a", "b", "c"]);
+}
+
+#[test]
+fn an_answer_to_what_was_sent_before_the_cooldown_lets_nobody_go() {
+    let mut world = World::new(with_cooldown());
+    world.begin("a").begin("slow").end("a", refused_for(1_000)).until(10).begin("b").begin("c").until(1_000);
+    assert_eq!(world.attempting(), ["a", "slow"]);
+    world.end("slow", Verdict::Success);
+    assert_eq!(world.attempting(), ["a"], "it says nothing about now");
 }
 
 #[test]
@@ -918,6 +936,13 @@ fn one_refused_probe_opens_it_again_whatever_the_threshold_is() {
 }
 
 #[test]
+fn a_refused_probe_opens_it_again_also_when_the_threshold_has_been_raised_meanwhile() {
+    let mut world = opened(with_circuit(2));
+    world.reconfigure(with_circuit(100)).until(60_000).begin("probe").end("probe", REFUSED);
+    assert_eq!(world.phase(), Phase::Open);
+}
+
+#[test]
 fn a_probe_without_an_answer_decides_nothing_and_gives_its_place_back() {
     for verdict in [LOST, Verdict::Ignored, REFUSED_ALONE] {
         let mut world = opened(with_circuit(1));
@@ -1014,6 +1039,17 @@ fn three_silences_online_are_one_refusal() {
             "{what}: the error itself passes on"
         );
     }
+}
+
+#[test]
+fn what_a_server_answered_is_no_silence_and_a_reset_forgets_the_silences() {
+    let mut world = World::new(with_circuit(1));
+    for _ in 0..6 {
+        world.begin("a").end("a", UNWELL);
+    }
+    assert_eq!(world.phase(), Phase::Closed);
+    world.begin("a").end("a", LOST).begin("a").end("a", LOST).reset().begin("a").end("a", LOST);
+    assert_eq!(world.phase(), Phase::Closed);
 }
 
 #[test]

@@ -15,7 +15,9 @@ export function parseFlags(args, options) {
   try {
     return parseArgs({ args: withNegatives(args), options, allowPositionals: false }).values;
   } catch (error) {
-    const [line = "unreadable command line"] = (error instanceof Error ? error.message : String(error)).split("\n");
+    const [line = "unreadable command line"] = (error instanceof Error ? error.message : String(error)).split(
+      "\n",
+    );
     throw new UsageError(`${line.replace(/\. To specify a positional.*/, "")} (--help lists the flags)`);
   }
 }
@@ -26,7 +28,8 @@ function withNegatives(args) {
   const joined = [];
   for (const arg of args) {
     const flag = joined.at(-1);
-    if (/^-\d/.test(arg) && flag !== undefined && /^--[^=]+$/.test(flag)) joined[joined.length - 1] = `${flag}=${arg}`;
+    if (/^-\d/.test(arg) && flag !== undefined && /^--[^=]+$/.test(flag))
+      joined[joined.length - 1] = `${flag}=${arg}`;
     else joined.push(arg);
   }
   return joined;
@@ -43,7 +46,9 @@ export function numberFlag(flag, text, { min = 0, max = Number.MAX_SAFE_INTEGER,
   const value = text === undefined || text.trim() === "" ? Number.NaN : Number(text);
   if (value >= min && value <= max && (!whole || Number.isInteger(value))) return value;
   const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
-  throw new UsageError(`${flag} must be a ${whole ? "whole " : ""}number ${range}, not ${text === undefined ? "missing" : `"${text}"`}`);
+  throw new UsageError(
+    `${flag} must be a ${whole ? "whole " : ""}number ${range}, not ${text === undefined ? "missing" : `"${text}"`}`,
+  );
 }
 
 /**
@@ -56,6 +61,7 @@ export function numberFlag(flag, text, { min = 0, max = Number.MAX_SAFE_INTEGER,
  */
 export function choiceFlag(flag, text, choices) {
   const choice = choices.find((name) => name === text);
-  if (choice === undefined) throw new UsageError(`${flag} must be one of ${choices.join(", ")}, not "${text}"`);
+  if (choice === undefined)
+    throw new UsageError(`${flag} must be one of ${choices.join(", ")}, not "${text}"`);
   return choice;
 }

@@ -46,7 +46,7 @@ export async function sendJson(
   more: HeadersInit | undefined,
 ): Promise<Response> {
   const headers = new Headers(init.headers ?? { Accept: "application/json" });
-  if (init.body && !isGet(init) && !(init.body instanceof FormData) && !headers.has("Content-Type")) {
+  if (init.body && !(init.body instanceof FormData) && !headers.has("Content-Type")) {
     headers.set("Content-Type", "application/json");
   }
   if (user?.authenticated && user.token) headers.set("Authorization", user.token);
@@ -66,10 +66,6 @@ export async function readJson(response: Response): Promise<HttpClientAnswer> {
     status,
     json ?? null,
   );
-}
-
-function isGet({ method }: RequestInit): boolean {
-  return method === undefined || method.toUpperCase() === "GET";
 }
 
 function parsed(body: string): unknown {

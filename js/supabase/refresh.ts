@@ -62,13 +62,13 @@ export async function refreshed(
   const end = host.now() + waitMs;
   let left = request.isRepeatable ? waitMs : 0;
   for (let pause = FIRST_PAUSE_MS; ; pause *= 2) {
-    const answer = await asked(refresher, () => request.passOn(fetch));
+    const answer = await asked(refresher, () => request.send(fetch));
     if (!isRateLimitError(answer)) return answer;
-    if (left <= 0) return refusalResponse(answer, 503);
+    if (left <= 0) return refusalResponse(answer, 503, DETAILS);
     const wait = answer.retryAfterMs || pause;
     await slept(host, Math.min(wait, left), request.signal);
     // Whom the server told to come later does not come sooner; one that was told nothing may try a last time.
-    if (answer.retryAfterMs && wait > left) return refusalResponse(answer, 503);
+    if (answer.retryAfterMs && wait > left) return refusalResponse(answer, 503, DETAILS);
     left = wait < left ? end - host.now() : 0;
   }
 }
@@ -99,7 +99,7 @@ function unread(response: Response): RateLimitError {
   const code = "RATE_LIMIT_MAX_RETRIES_EXCEEDED";
   return new RateLimitError({
     code,
-    summary: "The refresh of the session was refused. ",
+    summary: "",
     userMessage: userMessage(code, {}),
     attempts: 1,
     originalError: response,
@@ -107,3 +107,5 @@ function unread(response: Response): RateLimitError {
 }
 
 const FIRST_PAUSE_MS = 1_000;
+
+const DETAILS = "The refresh of the session was refused. The session is kept.";

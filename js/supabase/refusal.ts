@@ -6,12 +6,16 @@ import { RateLimitError, type RateLimitErrorCode } from "../api.ts";
  * The answer that a server would have given: JSON in the shape of PostgREST's errors, which all of Supabase's clients
  * read. `message` is for people, `code` is ours, so that a service further out knows that this is judged already.
  */
-export function refusalResponse(error: RateLimitError, status: 429 | 503): Response {
-  const { code, userMessage, message, retryAfterMs } = error;
-  const seconds =
-    retryAfterMs !== undefined && Number.isFinite(retryAfterMs) ? Math.ceil(retryAfterMs / 1000) : null;
+export function refusalResponse(
+  error: RateLimitError,
+  status: 429 | 503,
+  details: string = error.message,
+): Response {
+  const { code, userMessage, retryAfterMs } = error;
+  // Infinity while isolated, and 0 when there was no hint: neither is a time to come back at.
+  const seconds = retryAfterMs && Number.isFinite(retryAfterMs) ? Math.ceil(retryAfterMs / 1000) : null;
   const hint = seconds === null ? null : `Retry after ${seconds} seconds.`;
-  return new Response(JSON.stringify({ code, message: userMessage, details: message, hint }), {
+  return new Response(JSON.stringify({ code, message: userMessage, details, hint }), {
     status,
     statusText: status === 429 ? "Too Many Requests" : "Service Unavailable",
     headers: {

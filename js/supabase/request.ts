@@ -50,13 +50,19 @@ export class OutgoingRequest {
     return this.method === "POST" && UPSERT.test(this.#headers().get("prefer") ?? "") && this.#rowsAreNamed();
   }
 
-  /** Sends it, with `signal` in place of its own. No header is added, nothing is consumed that a repetition needs. */
-  send(fetch: Fetch, signal: AbortSignal): Promise<Response> {
+  /**
+   * Sends it, with `signal` in place of its own if one is given. No header is added, and nothing is consumed that a
+   * repetition needs.
+   */
+  send(fetch: Fetch, signal?: AbortSignal): Promise<Response> {
     const copied = this.#request?.body && !this.#init?.body && this.isRepeatable;
-    return fetch(copied ? (this.#request as Request).clone() : this.#input, { ...this.#init, signal });
+    return fetch(
+      copied ? (this.#request as Request).clone() : this.#input,
+      signal ? { ...this.#init, signal } : this.#init,
+    );
   }
 
-  /** Sends it as it is. */
+  /** Hands on what `fetch` was called with. */
   passOn(fetch: Fetch): Promise<Response> {
     return fetch(this.#input, this.#init);
   }

@@ -22,7 +22,9 @@ export class Services {
 
   /** The one for these limits, made when it is first asked for. */
   for(limits: string): RateLimitService {
-    const name = this.#made.has(limits) || this.#made.size < MOST_SERVICES - 1 ? limits : OTHERS;
+    const known = this.#made.get(limits);
+    if (known) return known;
+    const name = this.#made.size >= MOST_SERVICES && limits.startsWith("functions/") ? OTHERS : limits;
     return this.#made.get(name) ?? this.#make(name);
   }
 
@@ -41,5 +43,5 @@ export class Services {
 /** A project has some dozens of Edge Functions; names beyond are most likely made up per call. */
 const MOST_SERVICES = 100;
 
-/** Shared by what is beyond. */
+/** What Edge Functions beyond that share. */
 const OTHERS = "functions/(others)";

@@ -1,4 +1,9 @@
 //! Reading objects of others: a getter that throws, a proxy, a revoked proxy is a property that is not there.
+//!
+//! Every import that can run code of somebody else has `catch`. An exception that crosses the core uncaught would leave
+//! it as if it had trapped.
+
+use std::cell::OnceCell;
 
 use js_sys::{Array, Map, Object, Reflect};
 use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
@@ -7,7 +12,20 @@ use crate::outcome::Foreign;
 
 /// A value from JavaScript.
 #[derive(Clone)]
-pub(super) struct Value(JsValue);
+pub(super) struct Value {
+    js: JsValue,
+    /// As a container of headers, listed once: it is asked for a dozen names.
+    listed: OnceCell<Listed>,
+}
+
+/// What a container of headers holds.
+#[derive(Clone)]
+enum Listed {
+    /// Arrays of name and value.
+    Pairs(Vec<JsValue>),
+    /// The names; the values are the properties.
+    Names(Vec<JsValue>),
+}
 
 #[wasm_bindgen]
 extern "C" {
@@ -22,12 +40,18 @@ extern "C" {
 
     #[wasm_bindgen(method)]
     fn slice(this: &Text, from: u32, to: u32) -> String;
-}
 
-impl Value {
-    pub(super) fn of(value: &JsValue) -> Self {
-        Self(value.clone())
-    }
+    #[wasm_bindgen(catch, js_namespace = Array, js_name = isArray)]
+    fn is_array(value: &JsValue) -> Result<bool, JsValue>;
+
+    #[wasm_bindgen(catch, js_namespace = Array, js_name = from)]
+    fn array_from(value: &JsValue) -> Result<Array, JsValue>;
+
+    #[wasm_bindgen(catch, js_namespace = ArrayBuffer, js_name = isView)]
+    fn is_view(value: &JsValue) -> Result<bool, JsValue>;
+
+    #[wasm_bindgen(catch, js_namespace = Object, js_name = keys)]
+    fn keys_of(value: &JsValue) -> Result<Array, JsValue>;
 }
 
 impl Foreign for Value {
@@ -35,85 +59,108 @@ impl Foreign for Value {
         if !self.is_object() {
             return None;
         }
-        let value = Reflect::get(&self.0, &JsValue::from_str(key)).ok()?;
-        (!value.is_undefined() && !value.is_null()).then_some(Self(value))
+        Self::present(Reflect::get(&self.js, &JsValue::from_str(key)))
     }
 
     fn has(&self, key: &str) -> bool {
-        self.is_object() && Reflect::has(&self.0, &JsValue::from_str(key)).unwrap_or(false)
-    }
-
-    fn as_number(&self) -> Option<f64> {
-        self.0.as_f64()
-    }
-
-    fn as_text(&self, limit: usize) -> Option<String> {
-        let text: &Text = self.0.is_string().then(|| self.0.unchecked_ref())?;
-        Some(text.slice(0, u32::try_from(limit).unwrap_or(u32::MAX)))
-    }
-
-    fn is_true(&self) -> bool {
-        self.0.as_bool() == Some(true)
-    }
-
-    fn is_object(&self) -> bool {
-        self.0.is_object() || self.0.is_function()
-    }
-
-    fn same(&self, other: &Self) -> bool {
-        Object::is(&self.0, &other.0)
+        self.is_object() && Reflect::has(&self.js, &JsValue::from_str(key)).unwrap_or(false)
     }
 
     fn header(&self, name: &str) -> Option<Self> {
         if !self.is_object() {
             return None;
         }
-        self.header_by_get(name).or_else(|| self.header_by_entry(name))
+        self.by_getter(name).or_else(|| self.by_listing(name))?.first_of_several()
+    }
+
+    fn as_number(&self) -> Option<f64> {
+        self.js.as_f64()
+    }
+
+    fn as_text(&self, limit: usize) -> Option<String> {
+        let text: &Text = self.js.is_string().then(|| self.js.unchecked_ref())?;
+        Some(text.slice(0, u32::try_from(limit).unwrap_or(u32::MAX)))
+    }
+
+    fn is_true(&self) -> bool {
+        self.js.as_bool() == Some(true)
+    }
+
+    fn is_object(&self) -> bool {
+        self.js.is_object() || self.js.is_function()
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        Object::is(&self.js, &other.js)
     }
 }
 
 impl Value {
-    fn header_by_get(&self, name: &str) -> Option<Self> {
-        let getter = Reflect::get(&self.0, &JsValue::from_str("get")).ok()?;
-        if !getter.is_function() {
+    pub(super) fn of(value: &JsValue) -> Self {
+        Self { js: value.clone(), listed: OnceCell::new() }
+    }
+
+    /// What asking brought, unless that is nothing.
+    fn present(asked: Result<JsValue, JsValue>) -> Option<Self> {
+        asked.ok().filter(|value| !value.is_undefined() && !value.is_null()).map(|value| Self::of(&value))
+    }
+
+    fn by_getter(&self, name: &str) -> Option<Self> {
+        let getter = self.get("get")?;
+        if !getter.js.is_function() {
             return None;
         }
-        header_value(self.0.unchecked_ref::<Getter>().get(name).ok()?)
+        Self::present(self.js.unchecked_ref::<Getter>().get(name))
     }
 
     /// A plain object, an array of pairs, or a map whose keys are in another case.
-    fn header_by_entry(&self, name: &str) -> Option<Self> {
-        self.entries()?.iter().take(MOST_HEADERS).find_map(|entry| {
-            let pair: &Array = entry.dyn_ref()?;
-            let key = pair.get(0).as_string()?;
-            key.eq_ignore_ascii_case(name).then(|| header_value(pair.get(1)))?
-        })
+    fn by_listing(&self, name: &str) -> Option<Self> {
+        let named = |key: Option<String>| key.is_some_and(|key| key.eq_ignore_ascii_case(name));
+        match self.listed.get_or_init(|| self.list()) {
+            Listed::Pairs(pairs) => {
+                let pair =
+                    pairs.iter().find(|pair| named(element(pair, 0).and_then(|key| key.as_string())))?;
+                element(pair, 1).and_then(|value| Self::present(Ok(value)))
+            }
+            Listed::Names(names) => {
+                let key = names.iter().find(|key| named(key.as_string()))?;
+                Self::present(Reflect::get(&self.js, key))
+            }
+        }
     }
 
-    fn entries(&self) -> Option<Array> {
-        if let Some(pairs) = self.0.dyn_ref::<Array>() {
-            return Some(pairs.clone());
+    fn list(&self) -> Listed {
+        if is_array(&self.js) == Ok(true) {
+            return Listed::Pairs((0..MOST_HEADERS).map_while(|index| element(&self.js, index)).collect());
         }
         // Only a real Map is walked: an iterator of somebody else's need not end.
-        let listed = if self.0.is_instance_of::<Map>() { array_from(&self.0) } else { entries_of(&self.0) };
-        listed.ok()
+        if self.js.is_instance_of::<Map>() {
+            return Listed::Pairs(first_of(array_from(&self.js)));
+        }
+        // The bytes of a buffer are no headers, and there may be millions.
+        let names = if is_view(&self.js) == Ok(false) { first_of(keys_of(&self.js)) } else { Vec::new() };
+        Listed::Names(names)
+    }
+
+    /// A header that came several times is an array in Node: its first value counts.
+    fn first_of_several(self) -> Option<Self> {
+        if is_array(&self.js) == Ok(true) {
+            Self::present(element(&self.js, 0).ok_or(JsValue::NULL))
+        } else {
+            Some(self)
+        }
     }
 }
 
-#[wasm_bindgen]
-extern "C" {
-    #[wasm_bindgen(catch, js_namespace = Array, js_name = from)]
-    fn array_from(value: &JsValue) -> Result<Array, JsValue>;
-
-    #[wasm_bindgen(catch, js_namespace = Object, js_name = entries)]
-    fn entries_of(value: &JsValue) -> Result<Array, JsValue>;
+/// An element of an array that may be somebody's proxy; `None` where there is none.
+fn element(array: &JsValue, index: u32) -> Option<JsValue> {
+    Reflect::get_u32(array, index).ok().filter(|value| !value.is_undefined())
 }
 
-/// A header that came several times is an array in Node: its first value counts.
-fn header_value(value: JsValue) -> Option<Value> {
-    let value = value.dyn_ref::<Array>().map_or(value.clone(), |list| list.get(0));
-    (!value.is_undefined() && !value.is_null()).then_some(Value(value))
+/// The first ones of an array of our own.
+fn first_of(list: Result<Array, JsValue>) -> Vec<JsValue> {
+    list.map_or_else(|_| Vec::new(), |list| list.iter().take(MOST_HEADERS as usize).collect())
 }
 
 /// A server sends some dozens; an object with more is not a list of headers.
-const MOST_HEADERS: usize = 1_000;
+const MOST_HEADERS: u32 = 1_000;

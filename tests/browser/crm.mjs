@@ -164,9 +164,8 @@ async function importsWithAPause(stage) {
   assert.equal(await bar.getAttribute("data-state"), "paused");
 
   // Rows in flight come to their end; after that nothing moves.
-  await page.waitForTimeout(2500);
-  const atRest = await numberIn(page, "count-imported");
-  await page.waitForTimeout(1500);
+  const atRest = await settled(() => numberIn(page, "count-imported"));
+  await page.waitForTimeout(2000);
   assert.equal(await numberIn(page, "count-imported"), atRest, "rows were sent during the pause");
   assert.ok(atRest < first.people.size, "the import was over before it could be paused");
   const percent = Number(await bar.getAttribute("aria-valuenow"));
@@ -408,6 +407,18 @@ async function waitForNumber(page, testId, least) {
     [testId, least],
     { timeout: 60_000 },
   );
+}
+
+/** What a figure comes to: it has been the same for two seconds. */
+async function settled(read) {
+  let before;
+  let now = await read();
+  while (now !== before) {
+    before = now;
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    now = await read();
+  }
+  return now;
 }
 
 /** As PostgREST counts, through the gateway, which may ask for patience. */

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { AttemptInfo } from "../../js/types.ts";
 import { sabotageCore } from "./support/broken-core.ts";
 import {
   bench,
@@ -237,8 +238,12 @@ describe("a trap", () => {
     const begun = host.now();
     const times: number[] = [];
     const timed = (): void => void times.push(host.now() - begun);
-    const asleep = script(refusal(5), "done");
-    const calls = [ended(service.executeWithRetry((attempt) => (timed(), asleep(attempt))))];
+    const refused = script(refusal(5), "done");
+    const asleep = (attempt: AttemptInfo): Promise<unknown> => {
+      timed();
+      return refused(attempt);
+    };
+    const calls: Promise<Settled>[] = [ended(service.executeWithRetry(asleep))];
     await host.advance(0);
     calls.push(ended(service.executeWithRetry(async () => timed())));
     await host.advance(1_000);

@@ -37,7 +37,7 @@ const every = (over: Partial<ProxyHandler<object>>): ProxyHandler<object> => ({
 const endlessCause = (): object => new Proxy({}, { get: () => endlessCause(), has: () => true });
 
 const cycle = (): object => {
-  const error = Object.assign(new Error("round"), { status: 500 }) as Error & Record<string, unknown>;
+  const error = Object.assign(new Error("round"), { status: 500 }) as unknown as Record<string, unknown>;
   error.cause = error;
   error.error = { cause: error, response: error };
   error.context = [error];

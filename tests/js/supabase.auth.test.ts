@@ -136,9 +136,29 @@ test("the synthetic answer is a 503 in JSON, never a 429", async () => {
   expect(await response.json()).toMatchObject({
     code: "RATE_LIMIT_MAX_RETRIES_EXCEEDED",
     message: "The system is temporarily overloaded. Please try again in a few moments.",
+    details: "The refresh of the session was refused. The session is kept.",
+    hint: null,
   });
   // The last wait is cut to what is left.
   expect(project.times(TOKEN)).toEqual([0, 1_000, 2_500]);
+});
+
+test("a refresh that is given as a Request is sent again, with its body", async () => {
+  const { resilient, project, play } = await bench();
+  project.on(REFRESH, refused(), ok({}));
+  const headers = { "content-type": "application/json" };
+  const init = { method: "POST", headers, body: '{"refresh_token":"r"}' };
+  const url = `${project.url}${TOKEN}?grant_type=refresh_token`;
+  expect((await play(resilient(new Request(url, init)))).status).toBe(200);
+  expect(project.seen.map(({ body }) => body)).toEqual([init.body, init.body]);
+});
+
+test("one whose body cannot be sent again is a 503 at once", async () => {
+  const { resilient, project, host } = await bench();
+  project.on(REFRESH, refused());
+  const init = { method: "POST", body: new Blob(["{}"]).stream(), duplex: "half" } as RequestInit;
+  const response = await resilient(`${project.url}${TOKEN}?grant_type=refresh_token`, init);
+  expect([response.status, project.count(TOKEN), host.sleeping]).toEqual([503, 1, 0]);
 });
 
 test("with refreshWaitMs 0 a refusal is a 503 at once", async () => {
@@ -189,6 +209,16 @@ test("refreshes that are refused open no circuit, and count nowhere", async () =
   expect(service.getMetrics().calls).toBe(0);
 });
 
+test("a service that is switched off still keeps the session, and nothing else", async () => {
+  const { resilient, project, play } = await bench({ enabled: false });
+  project.on(REFRESH, refused(2), ok({})).on("GET /rest/v1/contacts", refused());
+  const url = `${project.url}${TOKEN}?grant_type=refresh_token`;
+  expect((await play(resilient(url, { method: "POST", body: "{}" }))).status).toBe(200);
+  expect(project.times(TOKEN)).toEqual([0, 2_000]);
+  const response = await resilient(`${project.url}/rest/v1/contacts`);
+  expect([response.status, response.headers.has("x-tidegate-code")]).toEqual([429, false]);
+});
+
 test("an abort during the wait for a refresh rejects with its reason", async () => {
   const { resilient, project, host } = await bench();
   project.on(REFRESH, refused());
@@ -202,6 +232,24 @@ test("an abort during the wait for a refresh rejects with its reason", async () 
   stop.abort("left");
   await expect(answer).rejects.toBe("left");
   expect(project.count(TOKEN)).toBe(1);
+});
+
+test("after an abort nothing is sent, even by a fetch that knows no signals", async () => {
+  const stop = new AbortController();
+  const sent: string[] = [];
+  const fetch = async (): Promise<Response> => {
+    sent.push("refresh");
+    return new Response("{}", { status: 429 });
+  };
+  const { resilient, host } = await bench({}, { fetch });
+  const answer = resilient("https://p.supabase.co/auth/v1/token?grant_type=refresh_token", {
+    method: "POST",
+    signal: stop.signal,
+  });
+  await vi.waitFor(() => expect(host.sleeping).toBe(1));
+  stop.abort();
+  await expect(answer).rejects.toMatchObject({ name: "AbortError" });
+  expect(sent.length).toBe(1);
 });
 
 test("a refresh that is not refused is not touched", async () => {
@@ -225,7 +273,7 @@ test("it is protected without the core as well", async () => {
   const { resilientFetch } = await import("../../js/supabase.ts");
   const { TestHost } = await import("./supabase.support.ts");
   const host = new TestHost();
-  const answers = [429, 429, 429];
+  const answers = [429, 420, 429];
   const sent: number[] = [];
   const fetch = async (): Promise<Response> => {
     sent.push(host.now());

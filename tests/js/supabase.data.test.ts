@@ -48,6 +48,13 @@ test("an open circuit answers a select at once, without a request", async () => 
   expect(host.sleeping).toBe(0);
 });
 
+test("a HEAD select learns the code of an open circuit, too", async () => {
+  const { client, service } = await bench();
+  service.isolateCircuit();
+  const { error, status } = await client.from("contacts").select("*", { count: "exact", head: true });
+  expect([status, error?.code]).toEqual([429, "RATE_LIMIT_CIRCUIT_OPEN"]);
+});
+
 test("an isolated circuit has no Retry-After, because nobody knows", async () => {
   const { resilient, project, service } = await bench();
   service.isolateCircuit();
@@ -318,20 +325,20 @@ async function slowBody(_: RequestInfo | URL, init?: RequestInit): Promise<Respo
   return new Response(body);
 }
 
-test("a read that takes longer than attemptTimeoutMs is aborted, and left to postgrest-js as one without an answer", async () => {
-  const { resilient, project, play } = await bench(
-    { attemptTimeoutMs: 500, retryTransient: "never" },
-    { fetch: neverAnswering },
-  );
-  const answer = play(resilient(`${project.url}/rest/v1/contacts`));
+test.each([
+  ["without", undefined],
+  ["with", new AbortController().signal],
+])("attemptTimeoutMs aborts a request %s a signal of its own", async (_, signal) => {
+  const aborted: unknown[] = [];
+  const neverAnswering = (_: unknown, init?: RequestInit): Promise<never> => {
+    init?.signal?.addEventListener("abort", () => aborted.push(init.signal?.reason));
+    return new Promise(() => {});
+  };
+  const { resilient, project, play } = await bench({ attemptTimeoutMs: 500 }, { fetch: neverAnswering });
+  const answer = play(resilient(`${project.url}/rest/v1/contacts`, signal ? { signal } : {}));
   await expect(answer).rejects.toMatchObject({ name: "TimeoutError" });
+  expect(aborted).toMatchObject([{ name: "TimeoutError" }]);
 });
-
-function neverAnswering(_: RequestInfo | URL, init?: RequestInit): Promise<Response> {
-  return new Promise((_resolve, reject) => {
-    init?.signal?.addEventListener("abort", () => reject(init.signal?.reason));
-  });
-}
 
 test("calls are counted by table or function and by method", async () => {
   const { client, project, service } = await bench();
@@ -369,4 +376,27 @@ test("an outer call of another service passes the synthetic 429 on: neither retr
   expect(outer.getMetrics()).toMatchObject({ attempts: 1, throttled: 0 });
   expect(outer.getCircuitState().consecutiveFailures).toBe(0);
   expect(service.getMetrics().throttled).toBe(2);
+});
+
+test("an outer call recognises what throwOnError makes of the synthetic 429, though its status is lost", async () => {
+  const { client, service } = await bench();
+  const outer = (await bench()).service;
+  service.isolateCircuit();
+  const call = outer.executeWithRetry(() => client.from("contacts").select().throwOnError());
+  await expect(call).rejects.toMatchObject({ name: "PostgrestError", code: "RATE_LIMIT_CIRCUIT_OPEN" });
+  expect(outer.getMetrics()).toMatchObject({ attempts: 1, throttled: 0, retries: 0 });
+});
+
+test("the connections of refused answers are given back", async () => {
+  const given: Response[] = [];
+  const refusing = async (): Promise<Response> => {
+    const endless = new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(1_000)) });
+    const headers = { "retry-after": "1" };
+    given.push(new Response(endless, { status: 429, headers }));
+    return given.at(-1) as Response;
+  };
+  const { resilient, project, play } = await bench({ maxRetries: 2 }, { fetch: refusing });
+  expect((await play(resilient(`${project.url}/rest/v1/contacts`))).status).toBe(429);
+  const ended = await Promise.all(given.map((response) => response.body?.getReader().read()));
+  expect(ended.map((read) => read?.done)).toEqual([true, true, true]);
 });

@@ -25,10 +25,11 @@ test.each(MODES)(
 );
 
 test.each(MODES)("so is one with HEAD that is answered 520, with retryTransient %s", async (mode) => {
-  const { client, project, play } = await bench({ retryTransient: mode });
+  const { client, project, service, play } = await bench({ retryTransient: mode });
   project.on("HEAD /rest/v1/contacts", { ...BUSY, status: 520 }, ok());
   await play(client.from("contacts").select("*", { count: "exact", head: true }));
   expect(project.count("/rest/v1/contacts")).toBe(2);
+  expect(service.getMetrics()).toMatchObject({ calls: 2, retries: 0 });
 });
 
 /** A service whose requests are never answered, and what was sent. */
@@ -94,7 +95,10 @@ test.each([
       ["DELETE", 4],
     ] as const) {
       const { service, host, sent, fetch } = unanswering({ retryTransient: "always" });
-      const answer = make(service, fetch)("https://p.supabase.co/rest/v1/contacts", { method, body: "{}" });
+      const answer: Promise<unknown> = make(service, fetch)("https://p.supabase.co/rest/v1/contacts", {
+        method,
+        body: "{}",
+      });
       await expect(host.play(answer)).rejects.toThrow("Failed to fetch");
       expect(sent).toEqual(Array(times).fill(method));
     }

@@ -158,6 +158,13 @@ test.each([
   expect(ours?.headers).toEqual(theirs?.headers);
 });
 
+test("a multipart form gets the type that fetch gives it", async () => {
+  const { project, httpClient, contacts } = await httpBench();
+  project.on("POST /rest/v1/contacts", ok());
+  await httpClient(contacts, { method: "POST", body: new FormData() });
+  expect(project.seen.map(headersOf)[0]?.["content-type"]).toMatch(/^multipart\/form-data; boundary=/);
+});
+
 test("the option headers is asked before each attempt", async () => {
   const tokens = ["first", "second"];
   const headers = async (): Promise<HeadersInit> => ({

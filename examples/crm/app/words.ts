@@ -83,6 +83,9 @@ export function waitingWords(progress: ImportProgress, now: number): string | nu
     case "cooldown":
       return `The server asks us to slow down${goesOn}. Nothing is lost.`;
     case "circuit":
+      // Only a circuit that is held open by hand has no time at which it may close.
+      if (waiting.untilTime === undefined)
+        return "All requests were stopped by hand. The import goes on when they are let through again. Nothing is lost.";
       return `The server refused several times in a row, so we give it a break${goesOn}. Nothing is lost.`;
     case "offline":
       return `The server cannot be reached${goesOn}. Nothing is lost.`;

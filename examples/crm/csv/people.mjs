@@ -27,7 +27,7 @@ function distinctPeople(count, random) {
   return Array.from({ length: count }, (_, index) => {
     const person = inventPerson(index, random);
     // Without an address only name and company tell two people apart, so those must be unique.
-    while (person.email_work + person.email_home + person.email_other === "" && taken.has(nameAndCompany(person))) {
+    while (!isReachable(person) && taken.has(nameAndCompany(person))) {
       person.first_name = `${pick(words.firstNames, random)} ${pick(words.firstNames, random)}`;
       person.last_name = `${pick(words.lastNames, random)}-${pick(words.lastNames, random)}`;
     }
@@ -133,8 +133,16 @@ function domain(company) {
 
 /** @param {string} text */
 function ascii(text) {
-  const letters = text.normalize("NFD").toLowerCase().replace(/[^a-z0-9]/g, "");
+  const letters = text
+    .normalize("NFD")
+    .toLowerCase()
+    .replace(/[^a-z0-9]/g, "");
   return letters === "" ? "x" : letters;
+}
+
+/** @param {Row} person */
+function isReachable({ email_work, email_home, email_other }) {
+  return [email_work, email_home, email_other].some((email) => email !== "");
 }
 
 /** @param {Row} person */

@@ -131,4 +131,13 @@ export const backgrounds = [
   "=not a formula",
 ];
 
-export const tags = ["football-fan", "Vegetarian", "VIP", "early adopter", "Börse", "newsletter", "🚀 launch", "partner"];
+export const tags = [
+  "football-fan",
+  "Vegetarian",
+  "VIP",
+  "early adopter",
+  "Börse",
+  "newsletter",
+  "🚀 launch",
+  "partner",
+];

@@ -33,7 +33,9 @@ export async function checkContacts(backend, rows, origin) {
     expected: expected.length,
     present: expected.filter((key) => times.has(key)).length,
     missing: expected.filter((key) => !times.has(key)),
-    doubled: expected.flatMap((key) => ((times.get(key) ?? 0) > 1 ? [{ key, times: times.get(key) ?? 0 }] : [])),
+    doubled: expected.flatMap((key) =>
+      (times.get(key) ?? 0) > 1 ? [{ key, times: times.get(key) ?? 0 }] : [],
+    ),
     doubledCompanies: doubles(await names(backend, "companies")),
     doubledTags: doubles(await names(backend, "tags")),
   };
@@ -64,7 +66,9 @@ function asRow({ first_name, last_name, linkedin_url, company, email_jsonb }) {
     last_name: last_name ?? "",
     linkedin_url: linkedin_url ?? "",
     company: company ?? "",
-    ...Object.fromEntries((email_jsonb ?? []).map(({ email, type }) => [`email_${type.toLowerCase()}`, email])),
+    ...Object.fromEntries(
+      (email_jsonb ?? []).map(({ email, type }) => [`email_${type.toLowerCase()}`, email]),
+    ),
   };
 }
 

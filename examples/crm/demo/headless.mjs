@@ -48,13 +48,20 @@ export async function runHeadless(options, log, interrupted) {
     const uploads = [];
     for (const { name, file } of files) {
       if (interrupted.aborted) break;
-      log(`\n${name}: ${file.rows.length} rows, ${options.withTidegate ? "with tidegate" : "the usual importer"}`);
+      log(
+        `\n${name}: ${file.rows.length} rows, ${options.withTidegate ? "with tidegate" : "the usual importer"}`,
+      );
       uploads.push(await upload(name, file, options, stack, log, interrupted));
     }
-    const findings = await checkContacts(stack.backend, files.flatMap(({ file }) => file.rows), ORIGIN);
+    const findings = await checkContacts(
+      stack.backend,
+      files.flatMap(({ file }) => file.rows),
+      ORIGIN,
+    );
     const exact = isExact(findings);
     log(`\n${describe(uploads, findings)}`);
-    if (options.json) process.stdout.write(`${JSON.stringify({ exact, uploads, postgres: findings }, null, 2)}\n`);
+    if (options.json)
+      process.stdout.write(`${JSON.stringify({ exact, uploads, postgres: findings }, null, 2)}\n`);
     return interrupted.aborted ? 130 : exact ? 0 : 1;
   } finally {
     await stack.close();
@@ -120,7 +127,10 @@ async function withTidegate(file, { concurrency, verbose }, dataProvider, log, s
   });
   const report = await job.done;
   service.dispose();
-  for (const { index, message } of [...report.rows({ outcome: "failed" }), ...report.rows({ outcome: "unknown" })].slice(0, 5)) {
+  for (const { index, message } of [
+    ...report.rows({ outcome: "failed" }),
+    ...report.rows({ outcome: "unknown" }),
+  ].slice(0, 5)) {
     log(`  line ${file.lines[index]}: ${message}`);
   }
   const { total, imported, failed, duplicate, skipped, unknown, retries, durationMs } = report;
@@ -133,8 +143,9 @@ async function withTidegate(file, { concurrency, verbose }, dataProvider, log, s
  * @param {(line: string) => void} log
  */
 async function withoutTidegate(file, dataProvider, log) {
-  const line = everySecond((/** @type {{ total: number; imported: number; failed: number }} */ { total, imported, failed }) =>
-    log(`  ${imported + failed} of ${total}: ${imported} imported, ${failed} failed`),
+  const line = everySecond(
+    (/** @type {{ total: number; imported: number; failed: number }} */ { total, imported, failed }) =>
+      log(`  ${imported + failed} of ${total}: ${imported} imported, ${failed} failed`),
   );
   const report = await usualImport({ rows: file.rows, dataProvider, onProgress: line });
   for (const message of new Set(report.errors)) log(`  error: ${message}`);
@@ -186,7 +197,10 @@ function describe(uploads, findings) {
     ["seconds that the limit alone costs", ({ gateway }) => seconds(gateway.leastMs)],
   ];
   return [
-    table(uploads.map(({ name }) => name), lines.map(([label, cell]) => [label, ...uploads.map(cell)])),
+    table(
+      uploads.map(({ name }) => name),
+      lines.map(([label, cell]) => [label, ...uploads.map(cell)]),
+    ),
     "",
     ...limitsInForce(uploads),
     ...verdict(findings),
@@ -197,13 +211,19 @@ function describe(uploads, findings) {
 function refusalLines(uploads) {
   const statuses = new Set(uploads.flatMap(({ gateway }) => Object.keys(gateway.counts.refused)));
   if (statuses.size === 0) statuses.add("429");
-  return [...statuses].map((status) => [`${status}s met`, ({ gateway }) => gateway.counts.refused[status] ?? 0]);
+  return [...statuses].map((status) => [
+    `${status}s met`,
+    ({ gateway }) => gateway.counts.refused[status] ?? 0,
+  ]);
 }
 
 /** @param {Upload[]} uploads @returns {[string, (upload: Upload) => number][]} */
 function faultLines(uploads) {
   const kinds = new Set(uploads.flatMap(({ gateway }) => Object.keys(gateway.counts.faults)));
-  return [...kinds].map((kind) => [`faults: ${FAULT_WORDS[kind] ?? kind}`, ({ gateway }) => gateway.counts.faults[kind] ?? 0]);
+  return [...kinds].map((kind) => [
+    `faults: ${FAULT_WORDS[kind] ?? kind}`,
+    ({ gateway }) => gateway.counts.faults[kind] ?? 0,
+  ]);
 }
 
 /** @type {Record<string, string>} */
@@ -218,17 +238,24 @@ const FAULT_WORDS = {
 function limitsInForce([first]) {
   if (first === undefined) return [];
   const { mode, rule, limits, exposeHeaders } = first.gateway;
-  const lines = [`limit in force: ${mode}: ${rule}; Retry-After ${exposeHeaders ? "shown to" : "hidden from"} pages`];
-  if (mode === "cloudflare") lines.push(`its Retry-After says ${limits.retryAfterSeconds ?? 30} s; the real one says 30 s`);
-  if (mode === "supabase-420") lines.push("Supabase documents 100 requests in any 300 s: --limit 100 --window 300");
+  const lines = [
+    `limit in force: ${mode}: ${rule}; Retry-After ${exposeHeaders ? "shown to" : "hidden from"} pages`,
+  ];
+  if (mode === "cloudflare")
+    lines.push(`its Retry-After says ${limits.retryAfterSeconds ?? 30} s; the real one says 30 s`);
+  if (mode === "supabase-420")
+    lines.push("Supabase documents 100 requests in any 300 s: --limit 100 --window 300");
   return lines;
 }
 
 /** @param {Findings} findings */
 function verdict({ contacts, expected, present, missing, doubled, doubledCompanies, doubledTags }) {
-  const lines = [`Postgres: ${contacts} contacts; of ${expected} different people ${present} are there, ${missing.length} missing, ${doubled.length} doubled`];
+  const lines = [
+    `Postgres: ${contacts} contacts; of ${expected} different people ${present} are there, ${missing.length} missing, ${doubled.length} doubled`,
+  ];
   for (const key of missing.slice(0, 3)) lines.push(`  missing: ${key}`);
   for (const { key, times } of doubled.slice(0, 3)) lines.push(`  ${times} times: ${key}`);
-  if (doubledCompanies + doubledTags > 0) lines.push(`  doubled: ${doubledCompanies} companies, ${doubledTags} tags`);
+  if (doubledCompanies + doubledTags > 0)
+    lines.push(`  doubled: ${doubledCompanies} companies, ${doubledTags} tags`);
   return lines;
 }

@@ -102,10 +102,13 @@ export function readOptions(args) {
 
 /** @param {string | undefined} again @param {boolean} twice @param {string | undefined} file */
 function readAgain(again, twice, file) {
-  if (again !== undefined && twice) throw new UsageError("--twice is the same as --again same; give one of them");
+  if (again !== undefined && twice)
+    throw new UsageError("--twice is the same as --again same; give one of them");
   const which = again === undefined ? undefined : choiceFlag("--again", again, ["same", "corrected"]);
   if (which === "corrected" && file !== undefined) {
-    throw new UsageError("--again corrected makes a corrected file of generated contacts; it cannot correct --file");
+    throw new UsageError(
+      "--again corrected makes a corrected file of generated contacts; it cannot correct --file",
+    );
   }
   return which ?? (twice ? "same" : undefined);
 }
@@ -158,4 +161,9 @@ function readFaults(list, seed) {
 }
 
 /** @type {Record<string, import("../server/faults.mjs").Fault & keyof import("../server/faults.mjs").FaultShares>} */
-const FAULT_NAMES = { 503: "unavailable", "drop-before": "dropBefore", "drop-after": "dropAfter", slow: "slow" };
+const FAULT_NAMES = {
+  503: "unavailable",
+  "drop-before": "dropBefore",
+  "drop-after": "dropAfter",
+  slow: "slow",
+};

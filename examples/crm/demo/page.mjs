@@ -4,7 +4,6 @@ import { createAdaptorServer } from "@hono/node-server";
 import { serveStatic } from "@hono/node-server/serve-static";
 import { Hono } from "hono";
 import { build } from "vite";
-import { stamped } from "../../../js/steps.mjs";
 import { CONTROL_PATH } from "../server/gateway.mjs";
 import { startStack } from "./stack.mjs";
 
@@ -45,13 +44,20 @@ export async function runPage(options, log, interrupted) {
 
 /** Skipped when nothing that goes into it has changed. @param {(line: string) => void} log */
 async function buildPage(log) {
+  // Build tools are not typed; a URL keeps the type checker out of them.
+  const { stamped } = await import(new URL("../../../js/steps.mjs", import.meta.url).href);
   const inputs = ["app", "csv", "import", "index.html", "package-lock.json", "seeded.mjs", "vite.config.ts"];
   await stamped(
     "crm-page",
     { inputs: [...inputs.map((name) => `examples/crm/${name}`), "dist"], outputs: ["examples/crm/build"] },
     async () => {
       log("Building the page …");
-      await build({ root: CRM, configFile: `${CRM}/vite.config.ts`, logLevel: "warn", build: { emptyOutDir: true } });
+      await build({
+        root: CRM,
+        configFile: `${CRM}/vite.config.ts`,
+        logLevel: "warn",
+        build: { emptyOutDir: true },
+      });
     },
   );
 }

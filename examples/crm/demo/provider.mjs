@@ -9,10 +9,11 @@ import { WebSocket } from "ws";
  * @returns {import("ra-core").DataProvider}
  */
 export function createDataProvider({ url, key }) {
+  /** @type {any} Its CommonJS and ESM declarations have different private members. */
   const supabaseClient = createClient(url, key, {
     auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
     // Node 20 has no WebSocket of its own, and the client refuses to start without one.
-    realtime: { transport: WebSocket },
+    realtime: { transport: /** @type {any} */ (WebSocket) },
   });
   return supabaseDataProvider({ instanceUrl: url, apiKey: key, supabaseClient });
 }

@@ -37,7 +37,8 @@ function kindOf(status, code, message, name, error) {
   if (error instanceof RowError) return "rejected";
   if (name === "AbortError") return "aborted";
   if (status === 429 || status === 420) return "refused";
-  if (code === UNIQUE_VIOLATION || status === 409) return message.includes("import_key") ? "there" : "rejected";
+  if (code === UNIQUE_VIOLATION || status === 409)
+    return message.includes("import_key") ? "there" : "rejected";
   // PostgREST answers 500 with Postgres' code (a timeout, a deadlock) after it has rolled back.
   if (status === 500 || status === 501) return "faulty";
   if (status === 408 || status >= 502) return "unanswered";

@@ -58,14 +58,19 @@ export function toContact(row, now) {
     company_id: null,
     linkedin_url: cell(row, "linkedin_url"),
     email_jsonb: emails.map(({ type, value }) => ({ email: value, type })),
-    phone_jsonb: byType((type) => cell(row, `phone_${type}`)).map(({ type, value }) => ({ number: value, type })),
+    phone_jsonb: byType((type) => cell(row, `phone_${type}`)).map(({ type, value }) => ({
+      number: value,
+      type,
+    })),
   };
 }
 
 /** The tags that a row names, each once whatever its letter case. @param {Row} row */
 export function tagsOf(row) {
   const names = (row.tags ?? "").split(",").map((name) => name.trim());
-  return names.filter((name, index) => name !== "" && names.findIndex((other) => fold(other) === fold(name)) === index);
+  return names.filter(
+    (name, index) => name !== "" && names.findIndex((other) => fold(other) === fold(name)) === index,
+  );
 }
 
 /** @param {Row} row @returns {string | null} */
@@ -87,7 +92,10 @@ export function keyOf(row) {
   const email = cell(row, "email_work") ?? cell(row, "email_home") ?? cell(row, "email_other");
   if (email !== null) return `email:${fold(email)}`;
   const page = cell(row, "linkedin_url");
-  if (page !== null) return `linkedin:${fold(page).replace(/^https?:\/\/(www\.)?/, "").replace(/\/$/, "")}`;
+  if (page !== null)
+    return `linkedin:${fold(page)
+      .replace(/^https?:\/\/(www\.)?/, "")
+      .replace(/\/$/, "")}`;
   const name = fold(`${row.first_name ?? ""} ${row.last_name ?? ""}`);
   const company = cell(row, "company");
   if (name !== "" && company !== null) return `person:${JSON.stringify([name, fold(company)])}`;
@@ -129,7 +137,8 @@ function date(row, column, now) {
   if (text === null) return now.toISOString();
   // Date.parse alone takes "foo 1" for a day in 2001.
   const parsed = /^\d/.test(text) ? new Date(text) : new Date(Number.NaN);
-  if (Number.isNaN(parsed.getTime())) throw new RowError(`${column} is not a date: "${text}" (use 2025-12-31).`);
+  if (Number.isNaN(parsed.getTime()))
+    throw new RowError(`${column} is not a date: "${text}" (use 2025-12-31).`);
   return parsed.toISOString();
 }
 

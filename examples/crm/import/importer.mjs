@@ -72,7 +72,9 @@ export function startImport(options) {
 }
 
 /**
- * @typedef {{ wait: { untilTime: number; reason: "cooldown" | "circuit" } | null }} Call wait: why the service holds it
+ * @typedef {object} Call
+ * @property {number | null} waitsUntil while the service holds it
+ * @property {AbortController} stop one each: Node warns when many calls listen to one signal
  */
 
 /**
@@ -94,7 +96,7 @@ export function startImport(options) {
  * @property {boolean} mayBeWritten an attempt got no answer
  * @property {number} strikes times it got none, or a broken one, while others were answered
  * @property {number} answersSeen how many answers there had been when it got its last strike
- * @property {Promise<unknown>} [attempt] the request under way, or the last one
+ * @property {Promise<import("ra-core").CreateResult>} [attempt] the request under way, or the last one
  * @property {RowOutcome | null} outcome
  * @property {number | string} [id]
  * @property {string} [code]
@@ -105,7 +107,6 @@ class ImportRun {
   #options;
   #concurrency;
   #tally = new Tally();
-  #stop = new AbortController();
   #startedAt = Date.now();
   /** @type {"running" | "paused" | "cancelled" | "done"} */
   #state = "running";
@@ -224,11 +225,18 @@ class ImportRun {
       try {
         toContact(item.row, new Date(this.#startedAt));
         if (original === undefined) first.set(item.key, item);
-        else this.#settle(item, "duplicate", { code: "DUPLICATE_IN_FILE", message: `The same person as in line ${this.#lineOf(original)}.` });
+        else
+          this.#settle(item, "duplicate", {
+            code: "DUPLICATE_IN_FILE",
+            message: `The same person as in line ${this.#lineOf(original)}.`,
+          });
       } catch (error) {
         // A row that cannot be imported does not stand in for a later one that can.
         const answer = answerOf(error);
-        this.#settle(item, "failed", { code: "INVALID_ROW", message: "message" in answer ? answer.message : undefined });
+        this.#settle(item, "failed", {
+          code: "INVALID_ROW",
+          message: "message" in answer ? answer.message : undefined,
+        });
       }
     }
   }
@@ -272,10 +280,11 @@ class ImportRun {
     const sentAt = Date.now();
     try {
       const data = await this.#recordOf(item);
-      const { data: created } = await this.#guarded(
-        () => this.#attempt(item, data),
-        { resourceName: "contacts", operation: "create", idempotent: true },
-      );
+      const { data: created } = await this.#guarded(() => this.#attempt(item, data), {
+        resourceName: "contacts",
+        operation: "create",
+        idempotent: true,
+      });
       this.#wentWell();
       this.#settle(item, "imported", { id: created.id });
     } catch (error) {
@@ -304,20 +313,21 @@ class ImportRun {
    * @returns {Promise<T>}
    */
   async #guarded(call, about) {
+    if (this.#ended) throw new DOMException("The import has ended", "AbortError");
     /** @type {Call} */
-    const open = { wait: null };
+    const open = { waitsUntil: null, stop: new AbortController() };
     this.#calls.add(open);
     try {
       return await this.#options.service.executeWithRetry(
         () => {
-          open.wait = null;
+          open.waitsUntil = null;
           return this.#counted(call);
         },
         {
           ...about,
-          signal: this.#stop.signal,
-          onWait: ({ reason, untilTime }) => {
-            open.wait = { untilTime, reason: reason === "circuit" ? "circuit" : "cooldown" };
+          signal: open.stop.signal,
+          onWait: ({ untilTime }) => {
+            open.waitsUntil = untilTime;
           },
         },
       );
@@ -380,7 +390,7 @@ class ImportRun {
         return this.#settle(item, "failed", answer);
       case "unanswered":
       case "faulty":
-        return this.#sendAgainOrGiveUp(item, answer, sentAt);
+        return this.#sendAgainOrGiveUp(item, { ...answer, kind: answer.kind }, sentAt);
     }
   }
 
@@ -403,7 +413,11 @@ class ImportRun {
     if (this.#answers > item.answersSeen) item.strikes += 1;
     item.answersSeen = this.#answers;
     if (item.strikes >= MAX_STRIKES) {
-      return this.#settle(item, answer.kind === "faulty" && !item.mayBeWritten ? "failed" : "unknown", answer);
+      return this.#settle(
+        item,
+        answer.kind === "faulty" && !item.mayBeWritten ? "failed" : "unknown",
+        answer,
+      );
     }
     this.#again.unshift(item);
     if (answer.kind === "faulty") return;
@@ -446,14 +460,18 @@ class ImportRun {
     const cause = this.#hold ?? this.#heldByService(now);
     if (cause === null) return null;
     const { reason, untilTime } = cause;
-    return { reason, ...(untilTime === undefined ? {} : { untilTime }), message: waitingMessage(reason, untilTime) };
+    return {
+      reason,
+      ...(untilTime === undefined ? {} : { untilTime }),
+      message: waitingMessage(reason, untilTime),
+    };
   }
 
-  /** When every open call waits: the one that goes on first. @param {number} now */
+  /** When every open call waits: until the first goes on. @param {number} now @returns {{ reason: "cooldown"; untilTime: number } | null} */
   #heldByService(now) {
-    const waits = [...this.#calls].map(({ wait }) => wait);
-    if (waits.some((wait) => wait === null || wait.untilTime <= now)) return null;
-    return waits.reduce((first, wait) => (first === null || (wait !== null && wait.untilTime < first.untilTime) ? wait : first), null);
+    const waits = [...this.#calls].map(({ waitsUntil }) => waitsUntil ?? 0);
+    if (waits.length === 0 || waits.some((until) => until <= now)) return null;
+    return { reason: "cooldown", untilTime: Math.min(...waits) };
   }
 
   /** @param {number} silentMs */
@@ -465,7 +483,7 @@ class ImportRun {
 
   /** @param {string} code @param {string} message for the rows that were never sent */
   #endNow(code, message) {
-    this.#stop.abort();
+    for (const { stop } of this.#calls) stop.abort();
     for (const item of this.#items) {
       if (item.outcome !== null || this.#inFlight.has(item)) continue;
       if (item.mayBeWritten) this.#settle(item, "unknown", { code, message: LOST });
@@ -486,13 +504,21 @@ class ImportRun {
       else if (last.kind === "rejected") return this.#settle(item, "failed", last);
     }
     if (item.mayBeWritten) this.#settle(item, "unknown", { code: "CANCELLED", message: LOST });
-    else this.#settle(item, "skipped", { code: "CANCELLED", message: "The import was cancelled before this row was taken." });
+    else
+      this.#settle(item, "skipped", {
+        code: "CANCELLED",
+        message: "The import was cancelled before this row was taken.",
+      });
   }
 
   /** @param {Item} item */
   #settleAlreadyThere(item) {
     if (item.mayBeWritten) this.#settle(item, "imported", {});
-    else this.#settle(item, "duplicate", { code: "ALREADY_THERE", message: "The CRM already has this person from an earlier import." });
+    else
+      this.#settle(item, "duplicate", {
+        code: "ALREADY_THERE",
+        message: "The CRM already has this person from an earlier import.",
+      });
   }
 
   /** @param {Item} item @param {RowOutcome} outcome @param {{ id?: number | string; code?: string; message?: string }} facts */
@@ -549,9 +575,12 @@ class ImportRun {
 function checkOptions({ rows, dataProvider, service, origin, concurrency = 10 }) {
   if (!Array.isArray(rows)) throw new TypeError("rows must be an array");
   if (typeof dataProvider?.create !== "function") throw new TypeError("dataProvider must be a data provider");
-  if (typeof service?.executeWithRetry !== "function") throw new TypeError("service must be a RateLimitService");
-  if (typeof origin !== "string" || origin === "") throw new TypeError("origin must be a string that names what the keys belong to");
-  if (!Number.isInteger(concurrency) || concurrency < 1) throw new TypeError("concurrency must be a whole number of at least 1");
+  if (typeof service?.executeWithRetry !== "function")
+    throw new TypeError("service must be a RateLimitService");
+  if (typeof origin !== "string" || origin === "")
+    throw new TypeError("origin must be a string that names what the keys belong to");
+  if (!Number.isInteger(concurrency) || concurrency < 1)
+    throw new TypeError("concurrency must be a whole number of at least 1");
 }
 
 /** The browser says so; elsewhere nobody knows. */
@@ -559,7 +588,7 @@ function offline() {
   return globalThis.navigator?.onLine === false;
 }
 
-/** @param {{ data: { id: number | string } }} result */
+/** @param {import("ra-core").CreateResult} result @returns {{ id: number | string }} */
 function createdId({ data }) {
   return { id: data.id };
 }
@@ -569,7 +598,8 @@ function after(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms, undefined));
 }
 
-const LOST = "It was sent, but the answer was lost. Upload the file again to be sure: nobody will be there twice.";
+const LOST =
+  "It was sent, but the answer was lost. Upload the file again to be sure: nobody will be there twice.";
 
 const TICK_MS = 100;
 /** How long to leave a half-open circuit to whoever is probing it. */

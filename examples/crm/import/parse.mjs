@@ -43,7 +43,8 @@ export function parseContacts(input) {
   const [header, ...records] = split(text);
   if (header === undefined) throw new CsvError("EMPTY", "This file is empty.");
   const columns = nameColumns(header.cells);
-  if (records.length === 0) throw new CsvError("NO_ROWS", "This file has column names but no contacts under them.");
+  if (records.length === 0)
+    throw new CsvError("NO_ROWS", "This file has column names but no contacts under them.");
   return {
     rows: records.map(({ cells }) => toRow(columns, cells)),
     lines: records.map(({ line }) => line),
@@ -63,8 +64,10 @@ function decode(input) {
     throw new CsvError("TOO_LARGE", `This file has more than ${MAX_BYTES / 1_000_000} MB. Please split it.`);
   }
   const start = String.fromCharCode(...bytes.subarray(0, 8));
-  if (start.startsWith("\xff\xfe")) return { text: new TextDecoder("utf-16le").decode(bytes), encoding: "utf-16" };
-  if (start.startsWith("\xfe\xff")) return { text: new TextDecoder("utf-16be").decode(bytes), encoding: "utf-16" };
+  if (start.startsWith("\xff\xfe"))
+    return { text: new TextDecoder("utf-16le").decode(bytes), encoding: "utf-16" };
+  if (start.startsWith("\xfe\xff"))
+    return { text: new TextDecoder("utf-16be").decode(bytes), encoding: "utf-16" };
   for (const [magic, what] of MAGIC) if (start.startsWith(magic)) throw notACsv("BINARY", what);
   if (bytes.includes(0)) throw notACsv("BINARY", "binary data");
   try {
@@ -85,7 +88,10 @@ function refuseOtherFormats(text) {
 
 /** @param {CsvErrorCode} code @param {string} what */
 function notACsv(code, what) {
-  return new CsvError(code, `This is not a CSV file but ${what}. In Excel, choose "Save as" and "CSV UTF-8".`);
+  return new CsvError(
+    code,
+    `This is not a CSV file but ${what}. In Excel, choose "Save as" and "CSV UTF-8".`,
+  );
 }
 
 /** @param {string} text @returns {{ line: number; cells: string[] }[]} the header first, blank lines left out */
@@ -114,13 +120,20 @@ function lineBreaks(text) {
 
 /** @param {number} line */
 function badQuotes(line) {
-  return new CsvError("BAD_QUOTES", `The quotes in line ${line} do not match, so nothing after it can be read for sure.`);
+  return new CsvError(
+    "BAD_QUOTES",
+    `The quotes in line ${line} do not match, so nothing after it can be read for sure.`,
+  );
 }
 
 /** @param {string[]} cells of the header */
 function nameColumns(cells) {
   const columns = cells.map((cell, index) => {
-    const name = cell.trim().toLowerCase().replace(/[\s-]+/g, "_").replace(/^e_mail/, "email");
+    const name = cell
+      .trim()
+      .toLowerCase()
+      .replace(/[\s-]+/g, "_")
+      .replace(/^e_mail/, "email");
     return isKnown(name) ? name : cell.trim() || `column_${index + 1}`;
   });
   const known = columns.filter(isKnown);
@@ -131,7 +144,10 @@ function nameColumns(cells) {
     );
   }
   if (!known.some((name) => IDENTIFYING.includes(name))) {
-    throw new CsvError("MISSING_COLUMNS", `Nobody can be told apart: the file needs one of ${IDENTIFYING.join(", ")}.`);
+    throw new CsvError(
+      "MISSING_COLUMNS",
+      `Nobody can be told apart: the file needs one of ${IDENTIFYING.join(", ")}.`,
+    );
   }
   return columns.map((name, index) => (columns.indexOf(name) === index ? name : `${name} (${index + 1})`));
 }
@@ -144,7 +160,9 @@ function toRow(columns, cells) {
 /** @param {number} line @param {number} cells @param {number} columns */
 function warningsFor(line, cells, columns) {
   if (cells <= columns) return [];
-  return [{ line, message: `Line ${line} has ${cells} cells for ${columns} columns; is a comma not quoted?` }];
+  return [
+    { line, message: `Line ${line} has ${cells} cells for ${columns} columns; is a comma not quoted?` },
+  ];
 }
 
 /** @param {string} name */

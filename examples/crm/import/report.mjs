@@ -47,7 +47,9 @@ export function createReport(entries, lines, totals) {
      */
     toCSV({ outcomes = ["failed", "unknown"] } = {}) {
       const chosen = entries.filter(({ outcome }) => outcomes.includes(outcome));
-      const columns = [...new Set(chosen.flatMap(({ row }) => Object.keys(row)))].filter((name) => !OURS.includes(name));
+      const columns = [...new Set(chosen.flatMap(({ row }) => Object.keys(row)))].filter(
+        (name) => !OURS.includes(name),
+      );
       const data = chosen.map(({ row, index, outcome, message }) => [
         ...columns.map((column) => row[column] ?? ""),
         String(lineOf(index, lines)),

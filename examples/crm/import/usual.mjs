@@ -51,7 +51,11 @@ export async function usualImport({ rows, dataProvider, onProgress }) {
  * @param {ReturnType<typeof createRelated>} related
  */
 async function importBatch(batch, dataProvider, related) {
-  const companies = await related("companies", batch.map(companyOf).filter((name) => name !== null), {});
+  const companies = await related(
+    "companies",
+    batch.map(companyOf).filter((name) => name !== null),
+    {},
+  );
   const tags = await related("tags", batch.flatMap(tagsOf), { color: "#eddcd2" });
   await Promise.all(
     batch.map((row) => {

@@ -19,7 +19,10 @@ const EXPOSED = [
  */
 export function allowReading(headers, { exposeHeaders }) {
   headers.set("access-control-allow-origin", "*");
-  headers.set("access-control-expose-headers", [...EXPOSED, ...(exposeHeaders ? ["Retry-After"] : [])].join(", "));
+  headers.set(
+    "access-control-expose-headers",
+    [...EXPOSED, ...(exposeHeaders ? ["Retry-After"] : [])].join(", "),
+  );
 }
 
 /** The answer to a preflight: everything is allowed, for an hour. @param {Request} request */

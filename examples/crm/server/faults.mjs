@@ -38,7 +38,8 @@ export function checkFaults(shares) {
   let sum = 0;
   for (const fault of FAULTS) {
     const share = shares[fault] ?? 0;
-    if (!(share >= 0 && share <= 1)) throw new RangeError(`faults.${fault} must be between 0 and 1, not ${share}`);
+    if (!(share >= 0 && share <= 1))
+      throw new RangeError(`faults.${fault} must be between 0 and 1, not ${share}`);
     sum += share;
   }
   if (sum > 1) throw new RangeError(`the shares of faults add up to ${sum}; at most 1 is possible`);

@@ -17,6 +17,8 @@ import { json, serviceUnavailable } from "./refusals.mjs";
  * @property {boolean} corsOnRefusals false: a refusal carries no CORS headers, as Cloudflare's own pages do not, and
  *   a page sees "Failed to fetch" instead of a 429
  *
+ * @typedef {import("@hono/node-server").HttpBindings} Bindings
+ *
  * @typedef {object} GatewayOptions
  * @property {(request: Request) => Promise<Response>} upstream whom it guards; see `forwardTo`
  * @property {import("./modes.mjs").Mode} [mode] default "bucket"
@@ -42,10 +44,20 @@ export const CONTROL_PATH = "/__gateway";
  */
 export function createGateway({ upstream, control = false, now = Date.now, sleep = delay, ...given }) {
   /** @type {GatewaySettings} */
-  let settings = { mode: "bucket", limits: {}, faults: {}, exposeHeaders: false, corsOnRefusals: true, ...given };
+  let settings = {
+    mode: "bucket",
+    limits: {},
+    faults: {},
+    exposeHeaders: false,
+    corsOnRefusals: true,
+    ...given,
+  };
   let { policy, nextFault } = prepare(settings);
   let counters = createCounters();
-  const server = createAdaptorServer({ fetch: serveOverHttp, hostname: "127.0.0.1" });
+  const server = createAdaptorServer({
+    fetch: (request, env) => serveOverHttp(request, /** @type {Bindings} */ (env)),
+    hostname: "127.0.0.1",
+  });
 
   return {
     handle,
@@ -79,7 +91,12 @@ export function createGateway({ upstream, control = false, now = Date.now, sleep
   function state() {
     const counts = counters.read();
     const { rule, leastMs } = policy.limiter;
-    return { counts, ...settings, rule, leastMs: leastMs({ requests: counts.admitted, writes: counts.writes }) };
+    return {
+      counts,
+      ...settings,
+      rule,
+      leastMs: leastMs({ requests: counts.admitted, writes: counts.writes }),
+    };
   }
 
   /**
@@ -161,7 +178,7 @@ export function createGateway({ upstream, control = false, now = Date.now, sleep
     }
   }
 
-  /** @param {Request} request @param {import("@hono/node-server").HttpBindings} env */
+  /** @param {Request} request @param {Bindings} env */
   async function serveOverHttp(request, { incoming, outgoing }) {
     const response = await handle(request);
     if (response === null) {
@@ -192,7 +209,12 @@ export function forwardTo(origin) {
     for (const name of HOP_BY_HOP) headers.delete(name);
     const body = request.body === null ? undefined : await request.arrayBuffer();
     try {
-      const answer = await fetch(`${origin}${pathname}${search}`, { method: request.method, headers, body, redirect: "manual" });
+      const answer = await fetch(`${origin}${pathname}${search}`, {
+        method: request.method,
+        headers,
+        body,
+        redirect: "manual",
+      });
       return copyOf(answer);
     } catch {
       return json(502, { message: "The gateway could not reach the server" });

@@ -43,7 +43,8 @@ export const MODES = {
 
   cloudflare: ({ limit = 100, windowMs = 10_000, blockMs = windowMs, retryAfterSeconds = 30 }) => ({
     limiter: blockAfter({ limit, windowMs, blockMs }),
-    refuse: (waitMs, request) => cloudflare1015(request.headers.get("accept") ?? "", waitMs, retryAfterSeconds),
+    refuse: (waitMs, request) =>
+      cloudflare1015(request.headers.get("accept") ?? "", waitMs, retryAfterSeconds),
   }),
 
   "supabase-420": ({ limit = 100, windowMs = 300_000 }) => ({
@@ -62,7 +63,8 @@ export const MODE_NAMES = /** @type {Mode[]} */ (Object.keys(MODES));
  */
 export function policyOf(mode, limits) {
   const make = MODES[mode];
-  if (make === undefined) throw new RangeError(`mode must be one of ${MODE_NAMES.join(", ")}, not ${String(mode)}`);
+  if (make === undefined)
+    throw new RangeError(`mode must be one of ${MODE_NAMES.join(", ")}, not ${String(mode)}`);
   for (const [name, least] of /** @type {const} */ ([
     ["rate", Number.MIN_VALUE],
     ["burst", 1],
@@ -80,6 +82,10 @@ export function policyOf(mode, limits) {
 }
 
 /** @param {Limits} limits */
-function perWindow({ rate = 20, windowMs = 1000, limit = Math.max(1, Math.floor((rate * windowMs) / 1000)) }) {
+function perWindow({
+  rate = 20,
+  windowMs = 1000,
+  limit = Math.max(1, Math.floor((rate * windowMs) / 1000)),
+}) {
   return { limit, windowMs };
 }

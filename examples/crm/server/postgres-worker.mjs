@@ -20,12 +20,19 @@ await database.exec(await readFile(new URL("./schema.sql", import.meta.url), "ut
 
 const app = new App({
   connection,
-  auth: { enabled: true, publishable_key: publishableKey, jwt_secret: "a-secret-of-the-demo-that-guards-nothing" },
+  auth: {
+    enabled: true,
+    publishable_key: publishableKey,
+    jwt_secret: "a-secret-of-the-demo-that-guards-nothing",
+  },
 });
 
-const server = serve({ fetch: (request) => app.fetch(request), port: 0, hostname: "127.0.0.1" }, ({ port: at }) => {
-  port.postMessage({ type: "ready", url: `http://127.0.0.1:${at}` });
-});
+const server = serve(
+  { fetch: (request) => app.fetch(request), port: 0, hostname: "127.0.0.1" },
+  ({ port: at }) => {
+    port.postMessage({ type: "ready", url: `http://127.0.0.1:${at}` });
+  },
+);
 
 port.on("message", (message) => {
   if (message.type === "sql") void answer(message);

@@ -2,7 +2,11 @@
 
 /** @param {number} waitMs @param {number | null} retryAfterSeconds overrides what the limiter found */
 export function tooManyRequests(waitMs, retryAfterSeconds) {
-  return json(429, { message: "API rate limit exceeded" }, { "retry-after": secondsOf(waitMs, retryAfterSeconds) });
+  return json(
+    429,
+    { message: "API rate limit exceeded" },
+    { "retry-after": secondsOf(waitMs, retryAfterSeconds) },
+  );
 }
 
 /**

@@ -39,7 +39,12 @@ const Column = DataTable.Col<Contact>;
 
 function ContactTable() {
   return (
-    <DataTable<Contact> rowClick="show" data-testid="contacts" sx={{ "& .RaDataTable-rowCell": { py: 1 } }}>
+    <DataTable<Contact>
+      rowClick="show"
+      bulkActionButtons={false}
+      data-testid="contacts"
+      sx={{ "& .RaDataTable-rowCell": { py: 1 } }}
+    >
       <Column source="last_name" label="Name">
         <NameField />
       </Column>

@@ -86,7 +86,6 @@ function Steps({ current }: { current: number }) {
           sx={{
             color: index === current ? "primary.main" : "text.secondary",
             fontWeight: index === current ? 700 : 400,
-            opacity: index > current ? 0.7 : 1,
           }}
         >
           {index + 1}. {step}
