@@ -58,7 +58,7 @@ export class Attempt implements AttemptInfo {
     this.#unfollow = null;
   }
 
-  #follow(signal: AbortSignal | undefined, controller: AbortController): void {
+  #follow(signal: AbortSignal | null | undefined, controller: AbortController): void {
     if (signal) this.#unfollow = onAbort(signal, () => controller.abort(signal.reason));
   }
 }

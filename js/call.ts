@@ -23,7 +23,7 @@ export class Call {
     maxRetries: number,
     group: number,
   ) {
-    if (context.signal !== undefined) checkSignal(context.signal);
+    if (context.signal) checkSignal(context.signal);
     if (context.onWait !== undefined && typeof context.onWait !== "function") {
       throw new RateLimitConfigError("onWait", context.onWait, "a function");
     }
@@ -73,7 +73,7 @@ function retries(value: number): number {
 }
 
 function checkSignal(signal: unknown): void {
-  const { aborted, addEventListener } = (signal ?? {}) as Partial<AbortSignal>;
+  const { aborted, addEventListener } = signal as Partial<AbortSignal>;
   if (typeof aborted !== "boolean" || typeof addEventListener !== "function") {
     throw new RateLimitConfigError("signal", signal, "an AbortSignal");
   }

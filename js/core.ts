@@ -6,7 +6,7 @@
  */
 
 import * as glue from "../pkg/core.js";
-import { type Alarm, plainAlarm, wallTime } from "./host.ts";
+import { type Alarm, plainAlarm } from "./host.ts";
 import type { CoreState } from "./types.ts";
 
 /** @internal */
@@ -82,9 +82,8 @@ export function onCoreState(listener: (state: CoreState) => void): () => void {
  * The core threw what it never throws on purpose. Its memory may be torn, so nobody asks it again; once its last alarm
  * has run out it is started anew. (Earlier, that alarm would be lost, and with it whoever waits for it.)
  */
-export function trapped(): void {
+export function trapped(now: number): void {
   if (state !== "ready") return;
-  const now = wallTime();
   instance++;
   traps = [...traps.filter((time) => now - time < TRAP_WINDOW_MS), now];
   enter("trap");

@@ -112,9 +112,8 @@ const texts: Record<RateLimitErrorCode, string> = {
 function timeInWords({ retryTime, retryAfterMs = 0 }: MessageInfo): string {
   const date = new Date(retryTime ?? Number.NaN);
   if (Number.isNaN(date.getTime())) return "later";
-  const time = { hour: "2-digit", minute: "2-digit", second: "2-digit" } as const;
-  if (retryAfterMs < HALF_A_DAY_MS) return date.toLocaleTimeString(undefined, time);
-  return date.toLocaleString(undefined, { ...time, year: "numeric", month: "short", day: "numeric" });
+  const time = date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return retryAfterMs < HALF_A_DAY_MS ? time : `${date.toLocaleDateString()}, ${time}`;
 }
 
 const HALF_A_DAY_MS = 12 * 3_600_000;

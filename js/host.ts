@@ -229,11 +229,6 @@ export function isOnline(): boolean {
   return globalThis.navigator?.onLine !== false;
 }
 
-/** The time on the wall. */
-export function wallTime(): number {
-  return Date.now();
-}
-
 /** A random UUID, also on pages without a secure context. */
 export function randomKey(): string {
   if (typeof globalThis.crypto?.randomUUID === "function") return crypto.randomUUID();

@@ -1,8 +1,7 @@
 import type { Brought } from "./attempt.ts";
 import { onAbort } from "./call.ts";
 import { Judgement } from "./codes.ts";
-import type { Core, ServiceCore } from "./core.ts";
-import { isOurCode } from "./errors.ts";
+import type { ServiceCore } from "./core.ts";
 import type { Alarm } from "./host.ts";
 import type { Outcome, Verdict } from "./types.ts";
 
@@ -33,27 +32,29 @@ export function isPlainSuccess(value: unknown): boolean {
 
 /** The judgement of the core. `patience`: how long the body of a refusal may be read, and what ends it before. */
 export async function judge(
-  wasm: Core,
   core: ServiceCore,
   brought: Brought,
   wall: number,
   patience: Patience,
 ): Promise<Judged> {
-  const code = core.judge(brought.value, brought.thrown, wall);
-  const hintMs = core.after();
-  const throttled = code === Judgement.throttled || code === Judgement.throttledCall;
-  if (!throttled || !Number.isNaN(hintMs)) return { code, hintMs };
+  const judged = judgedByCore(core, brought, wall, undefined);
+  const throttled = judged.code === Judgement.throttled || judged.code === Judgement.throttledCall;
+  if (!throttled || !Number.isNaN(judged.hintMs)) return judged;
+  // The body of a refusal may name the delay, whom it concerns, or say that it was one of ours.
   const body = await bodyOf(brought.value, patience);
-  if (body === undefined) return { code, hintMs: Number.NaN };
-  if (isOurCode(read(read(body, "body"), "code"))) return { code: Judgement.ignored, hintMs: Number.NaN };
-  return { code, hintMs: wasm.hint_in(body, wall) };
+  return body === undefined ? judged : judgedByCore(core, brought, wall, body);
+}
+
+function judgedByCore(core: ServiceCore, { value, thrown }: Brought, wall: number, body: unknown): Judged {
+  const code = core.judge(value, thrown, wall, body);
+  return { code, hintMs: core.after() };
 }
 
 export interface Patience {
   sleep: Alarm;
   /** Until when the call has to be over; NaN: any time. */
   leftMs: number;
-  signal: AbortSignal | undefined;
+  signal: AbortSignal | null | undefined;
 }
 
 /** A verdict of the application in codes; a refusal without a delay has the server's. Throws a TypeError when it is none. */
@@ -139,9 +140,9 @@ function numberIn(value: unknown): number | undefined {
 
 /**
  * The beginning of the body of a refused, unread `Response` (the value itself, or in an error's `context` or
- * `response`), as something that the core finds hints in. The response itself stays unread.
+ * `response`): parsed where it is JSON, else the text. The response itself stays unread.
  */
-async function bodyOf(value: unknown, patience: Patience): Promise<object | undefined> {
+async function bodyOf(value: unknown, patience: Patience): Promise<unknown> {
   const response = unreadResponse(value);
   if (response === null) return undefined;
   const enough = new AbortController();
@@ -150,7 +151,7 @@ async function bodyOf(value: unknown, patience: Patience): Promise<object | unde
   try {
     // Whoever refuses us and then dawdles over the explanation is not worth waiting for.
     const text = await Promise.race([beginningOf(response.clone()), patience.sleep(ms, enough.signal)]);
-    return typeof text === "string" ? asPlace(text) : undefined;
+    return typeof text === "string" ? parsed(text) : undefined;
   } catch {
     return undefined;
   } finally {
@@ -194,11 +195,11 @@ async function beginningOf(response: Response): Promise<string> {
   return text;
 }
 
-function asPlace(text: string): object {
+function parsed(text: string): unknown {
   try {
-    return { body: JSON.parse(text) as unknown };
+    return JSON.parse(text) as unknown;
   } catch {
-    return { message: text };
+    return text;
   }
 }
 

@@ -248,7 +248,7 @@ export class RateLimitService {
 
   /** Whether something else than the operation may end an attempt. */
   #isBounded({ context, deadline }: Call): boolean {
-    return context.signal !== undefined || !Number.isNaN(deadline) || !Number.isNaN(this.#attemptTimeoutMs);
+    return Boolean(context.signal) || !Number.isNaN(deadline) || !Number.isNaN(this.#attemptTimeoutMs);
   }
 
   /** Lets the operation make its attempt. Never rejects. */
@@ -290,11 +290,11 @@ export class RateLimitService {
       this.#poll();
       throw this.#failure(call, { ...NO_ANSWER, reason: Reason.deadline }, call.attempt, brought);
     }
+    this.#poll();
     if (end?.standing) {
       this.#tellRetry(call, end.attempt, end.answer, brought, judged.code);
       return this.#leave(call, end.answer, end.standing, brought);
     }
-    this.#poll();
     if (end?.next === Next.reject) throw this.#failure(call, end.answer, call.attempt, brought);
     return "pass on";
   }
@@ -355,7 +355,7 @@ export class RateLimitService {
     const leftMs = call.deadline - this.#platform.now();
     try {
       const own = this.#ownJudgement(brought, durationMs, () => glue.hint_in(brought.value, wall));
-      return own ?? (await judge(glue, wasm, brought, wall, { sleep, leftMs, signal: call.context.signal }));
+      return own ?? (await judge(wasm, brought, wall, { sleep, leftMs, signal: call.context.signal }));
     } catch (error) {
       this.#trapped(error);
       return IGNORED;
@@ -401,8 +401,8 @@ export class RateLimitService {
       this.#trapped(error);
       return "core lost";
     }
-    if (standing) return this.#leave(call, answer, standing, brought);
     this.#poll();
+    if (standing) return this.#leave(call, answer, standing, brought);
     throw this.#failure(call, answer, call.retries, brought);
   }
 
@@ -413,7 +413,6 @@ export class RateLimitService {
     standing: Promise<Ended>,
     brought: Brought | null,
   ): Promise<Leave | "core lost"> {
-    this.#poll();
     this.#tellWait(call, answer);
     const ended = await standing;
     if (ended === "deadline") {
@@ -605,7 +604,7 @@ export class RateLimitService {
   #trapped(error: unknown): void {
     this.#core = null;
     this.#shell.log.error("The core failed; calls pass through", error);
-    trapped();
+    trapped(this.#platform.now());
   }
 
   #coreChanged(state: CoreState): void {

@@ -90,7 +90,7 @@ export interface CallContext {
   /** Counted and reported under this name. */
   operation?: string | undefined;
   /** Ends the call at once, also from a wait, with the signal's reason. */
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
   /** Doing it twice is the same as doing it once: transient failures may be retried. Default `false`. */
   idempotent?: boolean | undefined;
   /** The same for all attempts of the call. Default: a random UUID, made when it is first read. */

@@ -64,7 +64,9 @@ impl Backoff {
     }
 
     fn exponential(&self, retry: u32) -> f64 {
-        let doubled = self.initial.as_f64() * 2_f64.powi(i32::try_from(retry).unwrap_or(i32::MAX));
+        // Beyond 2^1023 lies infinity, and nothing times infinity is no number.
+        let doublings = i32::try_from(retry).unwrap_or(i32::MAX).min(f64::MAX_EXP - 1);
+        let doubled = self.initial.as_f64() * 2_f64.powi(doublings);
         doubled.min(self.max.as_f64())
     }
 

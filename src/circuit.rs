@@ -118,11 +118,9 @@ impl Circuit {
         let probing = match &mut self.state {
             State::Closed => false,
             State::HalfOpen { probes, .. } => {
-                let held = probes.len();
-                probes.retain(|probe| probe.sequence != permit.sequence() && probe.expires > now);
-                if probes.len() == held {
-                    return None;
-                }
+                probes.retain(|probe| probe.expires > now);
+                let place = probes.iter().position(|probe| probe.sequence == permit.sequence())?;
+                probes.swap_remove(place);
                 true
             }
             State::Open { .. } | State::Isolated => return None,

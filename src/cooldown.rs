@@ -62,10 +62,11 @@ impl Cooldown {
     }
 
     /// Notes that an attempt starts. Call it only after [`Cooldown::check`] said "go".
-    pub fn take(&mut self, now: Instant, permit: &Permit) {
+    pub fn take(&mut self, now: Instant, permit: &Permit) -> Option<Transition> {
         let next = now.plus(self.probe_timeout);
         match self.state {
-            State::Off | State::Barred { .. } => self.state = State::Off,
+            State::Off => {}
+            State::Barred { .. } => return self.end(),
             State::Holding { .. } => {
                 self.state = State::Releasing { leave: 0, next, since: permit.sequence().saturating_sub(1) };
             }
@@ -73,6 +74,7 @@ impl Cooldown {
                 self.state = State::Releasing { leave: leave.saturating_sub(1), next, since };
             }
         }
+        None
     }
 
     /// A refusal: everybody is held until then. `hinted`: the server said so itself. `issued` is the number of the
@@ -84,7 +86,7 @@ impl Cooldown {
         let same_event = permit.sequence() <= self.begun;
         let until = match self.state {
             State::Holding { until: held } if same_event => until.max(held),
-            State::Barred { .. } if same_event => return None,
+            State::Barred { until: barred } if same_event && until <= barred => return None,
             _ if same_event && !hinted => return None,
             _ => until,
         };
@@ -98,7 +100,10 @@ impl Cooldown {
 
     /// Rejects everybody until then.
     pub fn bar(&mut self, now: Instant, retry_after: Span, issued: u64) -> Option<Transition> {
-        self.enter(State::Barred { until: now.plus(retry_after.min(MAX_BAR)) }, issued)
+        let until = now.plus(retry_after.min(MAX_BAR));
+        // Whoever is refused while everybody is barred was sent before.
+        let until = if let State::Barred { until: barred } = self.state { until.max(barred) } else { until };
+        self.enter(State::Barred { until }, issued)
     }
 
     /// Takes in how an attempt ended that was no refusal.
@@ -146,10 +151,17 @@ impl Cooldown {
     }
 
     fn enter(&mut self, state: State, issued: u64) -> Option<Transition> {
+        let before = self.until();
         self.begun = issued;
         self.state = state;
+        // The other refusals of one event say nothing new.
+        let until = self.until().filter(|_| self.until() != before)?;
+        Some(Transition::CooldownBegan { until })
+    }
+
+    const fn until(&self) -> Option<Instant> {
         match self.state {
-            State::Holding { until } | State::Barred { until } => Some(Transition::CooldownBegan { until }),
+            State::Holding { until } | State::Barred { until } => Some(until),
             State::Off | State::Releasing { .. } => None,
         }
     }

@@ -13,6 +13,8 @@ pub struct Line {
     free: Vec<Name>,
     standing: Heap,
     sleeping: Heap,
+    /// No deadline of anybody who waits is earlier than this one.
+    earliest_deadline: Option<Instant>,
     /// How many have come so far: equals go in the order they came.
     comings: u64,
 }
@@ -26,6 +28,8 @@ pub struct Waiter {
     pub priority: i32,
     /// When this wait began.
     pub since: Instant,
+    /// When its call has to be over.
+    pub deadline: Option<Instant>,
     /// What it is counted under.
     pub group: u32,
 }
@@ -98,18 +102,35 @@ impl Line {
         self.standing.first().or(self.sleeping.first()).map(|entry| entry.name)
     }
 
+    /// Somebody whose call has to be over by `time`, wherever it waits.
+    pub fn out_of_time(&mut self, time: Instant) -> Option<Name> {
+        self.earliest_deadline.filter(|earliest| *earliest <= time)?;
+        // The one that it was may have left: looked for only when its time has come, so that joining stays cheap.
+        let first = self
+            .seats
+            .iter()
+            .zip(0..)
+            .filter_map(|(seat, name)| Some((seat.as_ref()?.waiter.deadline?, name)));
+        let first = first.min();
+        self.earliest_deadline = first.map(|(deadline, _)| deadline);
+        first.filter(|(deadline, _)| *deadline <= time).map(|(_, name)| name)
+    }
+
     /// Whether nobody waits, neither in line nor asleep.
     pub fn is_empty(&self) -> bool {
         self.anybody().is_none()
     }
 
-    /// When the next sleeper wakes.
+    /// When the next sleeper wakes, or a deadline may come.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.sleeping.first().map(|entry| Instant::from_ms(entry.rank as f64))
+        let wakes = self.sleeping.first().map(|entry| Instant::from_ms(entry.rank as f64));
+        let over = self.earliest_deadline.filter(|_| !self.is_empty());
+        [wakes, over].into_iter().flatten().min()
     }
 
     fn enter(&mut self, row: Row, rank: i64, waiter: Waiter) -> Name {
         self.comings = self.comings.saturating_add(1);
+        self.earliest_deadline = [self.earliest_deadline, waiter.deadline].into_iter().flatten().min();
         let seat = Seat { waiter, row, index: 0 };
         let name = self.free.pop().unwrap_or_else(|| {
             self.seats.push(None);
@@ -221,7 +242,7 @@ mod tests {
     }
 
     fn waiter(arrival: u64, priority: i32) -> Waiter {
-        Waiter { arrival: at(arrival), priority, since: at(arrival), group: 0 }
+        Waiter { arrival: at(arrival), priority, since: at(arrival), deadline: None, group: 0 }
     }
 
     fn everybody_goes(line: &mut Line) -> Vec<Name> {

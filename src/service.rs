@@ -166,6 +166,10 @@ impl Service {
     pub fn reconfigure(&mut self, config: Config) {
         self.circuit.reconfigure(config.circuit());
         self.cooldown.reconfigure(config.probe_timeout);
+        if !config.shared_cooldown {
+            let ended = self.cooldown.end();
+            self.record.transition(ended);
+        }
         match (&mut self.budget, config.retry_budget) {
             (Some(budget), Some(config)) => budget.reconfigure(config),
             (budget, config) => *budget = config.map(Budget::new),
@@ -187,6 +191,7 @@ impl Service {
         if call.deadline.is_some_and(|deadline| deadline <= now) {
             return Admission::Reject(self.reject(call.group, Reason::Deadline, None));
         }
+        self.line.wake(now);
         match self.check(now) {
             Decision::Reject { reason, retry_after } => {
                 Admission::Reject(self.reject(call.group, reason, retry_after))
@@ -206,7 +211,8 @@ impl Service {
     /// The attempt ended without success: what now? `draw` is a random number from 0 to 1, `None` for our own.
     pub fn end(&mut self, now: Instant, ending: &Ending, call: &Call, draw: Option<f64>) -> Next {
         self.record.attempt(call.group, now.since(ending.started), ending.verdict);
-        let draw = draw.unwrap_or_else(|| self.random.draw());
+        // A host's own randomness may give anything; no wait may be longer than its jitter allows.
+        let draw = draw.map_or_else(|| self.random.draw(), |draw| draw.clamp(0.0, 1.0));
         match ending.verdict {
             Verdict::Throttled { hint, scope } => {
                 let hint = hint.filter(|_| self.config.respect_retry_after);
@@ -230,23 +236,48 @@ impl Service {
     /// The next waiter whose wait is over, with its permit or a rejection. Ask until it answers `None`.
     pub fn poll(&mut self, now: Instant) -> Option<(Name, Admission)> {
         self.line.wake(now);
-        let decision = self.check(now);
-        let name = match decision {
-            Decision::Wait { .. } => return None,
-            // Nobody sleeps towards a closed door.
-            Decision::Reject { .. } if self.is_shut(now) => self.line.anybody()?,
-            Decision::Reject { .. } | Decision::Proceed => self.line.front()?,
-        };
+        let (name, rejection) = self.next_called(now)?;
         let waiter = self.line.leave(name)?;
         self.record.wait(waiter.group, now.since(waiter.since));
-        let admission = match decision {
-            Decision::Reject { reason, retry_after } => {
+        let admission = match rejection {
+            Some(Rejection { reason, retry_after }) => {
                 Admission::Reject(self.reject(waiter.group, reason, retry_after))
             }
-            Decision::Proceed | Decision::Wait { .. } => Admission::Go(self.issue(now)),
+            None => Admission::Go(self.issue(now)),
         };
-        self.settle();
+        self.settle(now);
         Some((name, admission))
+    }
+
+    /// Who is called next, and with what answer when it may not go.
+    fn next_called(&mut self, now: Instant) -> Option<(Name, Option<Rejection>)> {
+        let decision = self.check(now);
+        match decision {
+            // Nobody sleeps towards a closed door.
+            Decision::Reject { reason, retry_after } if self.is_shut(now) => {
+                return Some((self.line.anybody()?, Some(Rejection { reason, retry_after })));
+            }
+            // A cooldown may have been prolonged beyond a deadline.
+            Decision::Wait { until: Some(until), .. } => {
+                let retry_after = Some(until.since(now));
+                return Some((
+                    self.line.out_of_time(until)?,
+                    Some(Rejection { reason: Reason::Deadline, retry_after }),
+                ));
+            }
+            Decision::Proceed | Decision::Wait { until: None, .. } | Decision::Reject { .. } => {}
+        }
+        // An alarm may be late by more than a deadline: what is sent now would be sent for nobody.
+        if let Some(late) = self.line.out_of_time(now) {
+            return Some((late, Some(Rejection { reason: Reason::Deadline, retry_after: None })));
+        }
+        match decision {
+            Decision::Wait { .. } => None,
+            Decision::Proceed => Some((self.line.front()?, None)),
+            Decision::Reject { reason, retry_after } => {
+                Some((self.line.front()?, Some(Rejection { reason, retry_after })))
+            }
+        }
     }
 
     /// When [`Service::poll`] may have something new to say by the passing of time alone.
@@ -266,7 +297,7 @@ impl Service {
         if let Some(reason) = reason {
             self.record.rejection(waiter.group, reason);
         }
-        self.settle();
+        self.settle(now);
     }
 
     /// Counts a call that the shell ended by itself, as when its deadline passed during an attempt.
@@ -328,9 +359,11 @@ impl Service {
     fn issue(&mut self, now: Instant) -> Permit {
         self.issued = self.issued.saturating_add(1);
         let permit = Permit::new(self.issued);
-        self.cooldown.take(now, &permit);
         let half_open = self.circuit.take(now, &permit);
         self.record.transition(half_open);
+        // From here on the probes find out; whom the opening refusal held has been rejected long ago.
+        let ended = if half_open.is_some() { self.cooldown.end() } else { self.cooldown.take(now, &permit) };
+        self.record.transition(ended);
         permit
     }
 
@@ -362,13 +395,16 @@ impl Service {
         if let Some(hint) = hint.filter(|hint| *hint > self.config.max_retry_after) {
             return Next::Reject(self.reject(call.group, Reason::RetryAfterTooLong, Some(hint)));
         }
-        if self.is_open(now) {
-            let reason = if opened { Reason::CircuitOpened } else { Reason::CircuitOpen };
-            let retry_after = self.circuit.snapshot(now).retry_after;
+        if let Decision::Reject { reason, retry_after } = self.check(now)
+            && self.is_shut(now)
+        {
+            let reason = if opened { Reason::CircuitOpened } else { reason };
             return Next::Reject(self.reject(call.group, reason, retry_after));
         }
         match self.obstacle(now, ending, call, delay) {
-            Some(reason) => Next::Reject(self.reject(call.group, reason, Some(delay))),
+            Some(reason) => {
+                Next::Reject(self.reject(call.group, reason, Some(self.due(now, delay).since(now))))
+            }
             None => self.sleep(now, call, delay),
         }
     }
@@ -380,7 +416,7 @@ impl Service {
             RetryTransient::Always => true,
         };
         let delay = self.delay(ending, None, draw);
-        if !wanted || self.is_open(now) || self.obstacle(now, ending, call, delay).is_some() {
+        if !wanted || self.is_shut(now) || self.obstacle(now, ending, call, delay).is_some() {
             return Next::PassThrough;
         }
         self.sleep(now, call, delay)
@@ -391,11 +427,20 @@ impl Service {
         if ending.retries >= ending.max_retries {
             return Some(Reason::MaxRetries);
         }
-        if call.deadline.is_some_and(|deadline| deadline <= now.plus(delay)) {
+        if call.deadline.is_some_and(|deadline| deadline <= self.due(now, delay)) {
             return Some(Reason::Deadline);
         }
         let granted = self.budget.as_mut().is_none_or(|budget| budget.withdraw(now));
         (!granted).then_some(Reason::Budget)
+    }
+
+    /// When a retry after `delay` starts at the earliest: a cooldown may hold it for longer.
+    fn due(&self, now: Instant, delay: Span) -> Instant {
+        let due = now.plus(delay);
+        match self.cooldown.check(now) {
+            Decision::Wait { until: Some(held), .. } => due.max(held),
+            _ => due,
+        }
     }
 
     fn sleep(&mut self, now: Instant, call: &Call, delay: Span) -> Next {
@@ -430,10 +475,11 @@ impl Service {
         let transition = self.circuit.record(now, permit, verdict, self.issued);
         self.record.transition(transition);
         self.cooldown.record(permit, verdict);
-        self.settle();
+        self.settle(now);
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self, now: Instant) {
+        self.line.wake(now);
         if self.line.front().is_none() {
             let ended = self.cooldown.settle();
             self.record.transition(ended);
@@ -457,7 +503,13 @@ impl Service {
 
 impl Call {
     const fn waiter(&self, now: Instant) -> Waiter {
-        Waiter { arrival: self.arrival, priority: self.priority, since: now, group: self.group }
+        Waiter {
+            arrival: self.arrival,
+            priority: self.priority,
+            since: now,
+            deadline: self.deadline,
+            group: self.group,
+        }
     }
 }
 

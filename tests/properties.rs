@@ -876,7 +876,7 @@ impl NaiveLine {
 }
 
 fn waiter(arrival: u64, priority: i32) -> Waiter {
-    Waiter { arrival: at(arrival), priority, since: at(arrival), group: 1 }
+    Waiter { arrival: at(arrival), priority, since: at(arrival), deadline: None, group: 1 }
 }
 
 proptest! {

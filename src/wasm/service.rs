@@ -196,10 +196,14 @@ impl ServiceCore {
         kind
     }
 
-    /// Reads and judges what an attempt brought. Returns the verdict's code; a hint is in `after`.
-    pub fn judge(&self, value: &JsValue, thrown: bool, wall: f64) -> u32 {
+    /// Reads and judges what an attempt brought, with what was read of its body (`undefined`: nothing). Returns the
+    /// verdict's code; a hint is in `after`.
+    pub fn judge(&self, value: &JsValue, thrown: bool, wall: f64, body: &JsValue) -> u32 {
         let value = foreign::Value::of(value);
-        let outcome = if thrown { Outcome::thrown(&value) } else { Outcome::resolved(&value) };
+        let mut outcome = if thrown { Outcome::thrown(&value) } else { Outcome::resolved(&value) };
+        if !body.is_undefined() {
+            outcome.add_body(&foreign::Value::of(body));
+        }
         let verdict = classify(&outcome, WallTime::from_ms(wall));
         let after = match verdict {
             Verdict::Throttled { hint, .. } => hint.map_or(f64::NAN, Span::as_f64),

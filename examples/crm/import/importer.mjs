@@ -122,12 +122,14 @@ class ImportRun {
   #calls = new Set();
   /** Nobody is sent before it is over. @type {Hold | null} */
   #hold = null;
-  /** Rows that may be in flight now: one after a hold, twice as many after each success. */
+  /** Rows that may be in flight now: one after a hold, and one more for each success: two, four, eight. */
   #abreast;
   /** Holds in a row without a success between them. */
   #rounds = 0;
   #unansweredInARow = 0;
   #answers = 0;
+  /** Why rows that are undecided at the end are. */
+  #ending = { code: "CANCELLED", message: "" };
   #answeredAt = Date.now();
   #related;
   /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -189,7 +191,7 @@ class ImportRun {
   cancel() {
     if (this.#ended) return;
     this.#state = "cancelled";
-    this.#endNow("CANCELLED", "The import was cancelled before this row was sent.");
+    this.#endNow("CANCELLED", "The import was cancelled before the server took this row.");
   }
 
   /** @returns {ImportProgress} */
@@ -372,7 +374,7 @@ class ImportRun {
 
   #wentWell() {
     this.#rounds = 0;
-    this.#abreast = Math.min(this.#concurrency, this.#abreast * 2);
+    this.#abreast = Math.min(this.#concurrency, this.#abreast + 1);
   }
 
   /** @param {Item} item @param {import("./answers.mjs").Answer} answer @param {number} sentAt */
@@ -419,11 +421,14 @@ class ImportRun {
         answer,
       );
     }
-    this.#again.unshift(item);
-    if (answer.kind === "faulty") return;
-    this.#unansweredInARow += 1;
+    if (answer.kind === "faulty") return this.#again.unshift(item);
     const silentMs = Date.now() - this.#answeredAt;
-    if (silentMs >= (this.#options.giveUpAfterMs ?? GIVE_UP_AFTER_MS)) return this.#giveUp(silentMs);
+    if (silentMs >= (this.#options.giveUpAfterMs ?? GIVE_UP_AFTER_MS)) {
+      this.#giveUp(silentMs);
+      return this.#settleAborted(item);
+    }
+    this.#again.unshift(item);
+    this.#unansweredInARow += 1;
     if (this.#unansweredInARow >= SILENCE) this.#holdFor("offline", this.#patienceMs(), sentAt);
   }
 
@@ -478,16 +483,15 @@ class ImportRun {
   #giveUp(silentMs) {
     this.#state = "done";
     const minutes = Math.max(1, Math.round(silentMs / 60_000));
-    this.#endNow("NO_ANSWER", `The server could not be reached for ${minutes} min; this row was never sent.`);
+    this.#endNow("NO_ANSWER", `The server could not be reached for ${minutes} min.`);
   }
 
-  /** @param {string} code @param {string} message for the rows that were never sent */
+  /** @param {string} code @param {string} message for the rows that the server never took */
   #endNow(code, message) {
+    this.#ending = { code, message };
     for (const { stop } of this.#calls) stop.abort();
     for (const item of this.#items) {
-      if (item.outcome !== null || this.#inFlight.has(item)) continue;
-      if (item.mayBeWritten) this.#settle(item, "unknown", { code, message: LOST });
-      else this.#settle(item, "skipped", { code, message });
+      if (item.outcome === null && !this.#inFlight.has(item)) this.#settleUndecided(item);
     }
     this.#again = [];
     this.#next = this.#items.length;
@@ -497,18 +501,19 @@ class ImportRun {
   /** Its call has been aborted, but what it sent last may still be answered, and tells more than a guess. @param {Item} item */
   async #settleAborted(item) {
     if (item.attempt !== undefined) {
-      const last = await Promise.race([item.attempt.then(createdId, answerOf), after(GRACE_MS)]);
+      const last = await within(GRACE_MS, item.attempt.then(createdId, answerOf));
       if (last === undefined) item.mayBeWritten = true;
       else if ("id" in last) return this.#settle(item, "imported", last);
       else if (last.kind === "there") return this.#settleAlreadyThere(item);
       else if (last.kind === "rejected") return this.#settle(item, "failed", last);
     }
-    if (item.mayBeWritten) this.#settle(item, "unknown", { code: "CANCELLED", message: LOST });
-    else
-      this.#settle(item, "skipped", {
-        code: "CANCELLED",
-        message: "The import was cancelled before this row was taken.",
-      });
+    this.#settleUndecided(item);
+  }
+
+  /** @param {Item} item */
+  #settleUndecided(item) {
+    if (item.mayBeWritten) this.#settle(item, "unknown", { ...this.#ending, message: LOST });
+    else this.#settle(item, "skipped", this.#ending);
   }
 
   /** @param {Item} item */
@@ -523,7 +528,7 @@ class ImportRun {
 
   /** @param {Item} item @param {RowOutcome} outcome @param {{ id?: number | string; code?: string; message?: string }} facts */
   #settle(item, outcome, { id, code, message }) {
-    Object.assign(item, { outcome, id, code, message });
+    Object.assign(item, { outcome, id, code, message, attempt: undefined });
     this.#tally.count(outcome);
   }
 
@@ -593,9 +598,18 @@ function createdId({ data }) {
   return { id: data.id };
 }
 
-/** @param {number} ms @returns {Promise<undefined>} */
-function after(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms, undefined));
+/** @template T @param {number} ms @param {Promise<T>} promise @returns {Promise<T | undefined>} undefined when it took longer */
+async function within(ms, promise) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, ms, undefined);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 const LOST =
