@@ -2,9 +2,27 @@
 
 export { abortReason, onAbort } from "./call.ts";
 export { coreState, init, provide, type WasmSource } from "./core.ts";
-export { isOurCode, isRateLimitError, RateLimitConfigError, RateLimitError, userMessage } from "./errors.ts";
+export {
+  HttpRateLimitError,
+  isOurCode,
+  isRateLimitError,
+  RateLimitConfigError,
+  RateLimitError,
+  userMessage,
+} from "./errors.ts";
 export { finalFailures } from "./final.ts";
 export { isOnline, plainAlarm, platform } from "./host.ts";
+export {
+  aBoolean,
+  aFunction,
+  anObject,
+  checked,
+  count,
+  milliseconds,
+  orNull,
+  type Rule,
+  type Rules,
+} from "./rules.ts";
 export { RateLimitService } from "./service.ts";
 export { makeShared, sharedService } from "./shared.ts";
 export type * from "./types.ts";

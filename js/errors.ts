@@ -52,6 +52,21 @@ export class RateLimitError extends Error {
   }
 }
 
+/**
+ * A call that we ended, as react-admin shows it: `message` is the `userMessage`, which is what its notifications say, the
+ * `status` logs nobody out, and `body` is where code that knows HttpErrors looks.
+ */
+export class HttpRateLimitError extends RateLimitError {
+  /** For code that asks what happened. It has no `errors`: react-admin would take those for errors of form fields. */
+  readonly body: { readonly code: RateLimitErrorCode; readonly retryAfterMs?: number };
+
+  constructor(error: RateLimitError) {
+    const { code, userMessage, attempts, retryAfterMs, resourceName, operation, originalError } = error;
+    super({ code, summary: "", userMessage, attempts, retryAfterMs, resourceName, operation, originalError });
+    this.body = { code, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+  }
+}
+
 /** Whether it is one of our errors: also across realms and duplicated packages. Never throws. */
 export function isRateLimitError(error: unknown): error is RateLimitError {
   if (typeof error !== "object" || error === null) return false;

@@ -1,12 +1,20 @@
 /** react-admin: a data provider that waits refusals out, and where it cannot, fails in words for whoever is waiting. */
 
 import {
+  aBoolean,
+  aFunction,
+  checked,
+  count,
+  HttpRateLimitError,
+  milliseconds,
+  orNull,
+  type Rules,
+} from "./api.ts";
+import {
   type AttemptInfo,
   type CallContext,
   isRateLimitError,
   RateLimitConfigError,
-  RateLimitError,
-  type RateLimitErrorCode,
   RateLimitService,
   rateLimitService,
   type WaitInfo,
@@ -55,7 +63,7 @@ export interface ResilienceMeta {
 /**
  * A data provider that does what `dataProvider` does, and whose writes wait refusals out.
  *
- * What the provider throws comes out as the same object; a call that we end fails with a DataProviderError. Every method
+ * What the provider throws comes out as the same object; a call that we end fails with an HttpRateLimitError. Every method
  * runs with `dataProvider` itself as `this`. A property that is set is set here, `dataProvider` stays as it is.
  *
  * All methods count as idempotent but `create`, which does when the client has chosen the id (`params.data.id`).
@@ -73,18 +81,6 @@ export function resilientDataProvider<P extends object>(
   checkProvider(dataProvider);
   const settings = settingsOf(options);
   return standInFor(dataProvider, (key, method) => methodFor(dataProvider, key, method, settings));
-}
-
-/** A call that we ended, made for react-admin: `message` is what its notification says, `body` what an HttpError has. */
-export class DataProviderError extends RateLimitError {
-  /** For code that asks what happened. It has no `errors`: react-admin would take those for errors of form fields. */
-  readonly body: { readonly code: RateLimitErrorCode; readonly retryAfterMs?: number };
-
-  constructor(error: RateLimitError) {
-    const { code, userMessage, attempts, retryAfterMs, resourceName, operation, originalError } = error;
-    super({ code, summary: "", userMessage, attempts, retryAfterMs, resourceName, operation, originalError });
-    this.body = { code, ...(retryAfterMs !== undefined && { retryAfterMs }) };
-  }
 }
 
 // ---- a call
@@ -135,7 +131,7 @@ async function guardedCall(
   try {
     return await settings.service.executeWithRetry(operation, contextOf(name, args, settings));
   } catch (error) {
-    throw isRateLimitError(error) && error !== thrown ? new DataProviderError(error) : error;
+    throw isRateLimitError(error) && error !== thrown ? new HttpRateLimitError(error) : error;
   }
 }
 
@@ -192,7 +188,7 @@ function signalIn(params: unknown): AbortSignal | undefined {
 
 function wishesIn(params: unknown): ResilienceMeta {
   const wishes = (params as Params)?.meta?.resilience;
-  return wishes === undefined ? {} : checked<ResilienceMeta>("meta.resilience", wishes, WISHES);
+  return wishes === undefined ? {} : checked<ResilienceMeta>("meta.resilience", wishes, WISHES, "meta.resilience.");
 }
 
 /** Whether the client has chosen the id. A form that leaves it to the server may send it empty. */
@@ -294,27 +290,6 @@ function settingsOf(options: unknown): Settings {
   return { service, methods: new Set(methods), deadlineMs, onWait };
 }
 
-/** By field: whether a value is legal, and what is. */
-type Rules<T> = { [K in keyof Required<T>]: [legal: (value: unknown) => boolean, expected: string] };
-
-/** The fields as they were given. Throws a RateLimitConfigError for an unknown one and for an illegal value. */
-function checked<T>(what: string, given: unknown, rules: Rules<T>): T {
-  if (typeof given !== "object" || given === null || Array.isArray(given)) {
-    throw new RateLimitConfigError(what, given, "an object");
-  }
-  const prefix = what === "options" ? "" : `${what}.`;
-  for (const key of Reflect.ownKeys(given)) {
-    const field = prefix + String(key);
-    if (!Object.hasOwn(rules, key)) {
-      throw new RateLimitConfigError(field, "an unknown field", `one of ${Object.keys(rules).join(", ")}`);
-    }
-    const value: unknown = Reflect.get(given, key);
-    const [legal, expected] = rules[key as keyof T];
-    if (value !== undefined && !legal(value)) throw new RateLimitConfigError(field, value, expected);
-  }
-  return given as T;
-}
-
 const METHODS: readonly DataProviderMethod[] = [
   "getList",
   "getOne",
@@ -332,31 +307,27 @@ const WRITES: readonly DataProviderMethod[] = ["create", "update", "updateMany",
 /** Room for a server's usual "in ten seconds", and no longer than a person believes in a spinner. */
 const DEADLINE_MS = 15_000;
 
-const DURATION = "null or a number from 1 to 31_536_000_000";
-const isDuration = (value: unknown): boolean => value === null || isBetween(value, 1, 31_536_000_000);
-
-const isBetween = (value: unknown, least: number, most: number): boolean =>
-  typeof value === "number" && value >= least && value <= most;
-
-const isFunction = (value: unknown): boolean => typeof value === "function";
-
 /** Of any copy of the package. The shared service answers without being made. */
 function isService(value: unknown): boolean {
   if (value instanceof RateLimitService) return true;
-  return isFunction((value as Partial<RateLimitService> | null)?.executeWithRetry);
+  return typeof (value as Partial<RateLimitService> | null)?.executeWithRetry === "function";
 }
 
+const duration = orNull(milliseconds(1, 31_536_000_000));
+
 const OPTIONS: Rules<ResilientDataProviderOptions> = {
-  service: [isService, "a RateLimitService"],
-  methods: [Array.isArray, "an array of method names"],
-  deadlineMs: [isDuration, DURATION],
-  onWait: [isFunction, "a function"],
+  service: { expected: "a RateLimitService", holds: isService },
+  methods: { expected: "an array of method names", holds: Array.isArray },
+  deadlineMs: duration,
+  onWait: aFunction,
 };
 
 const WISHES: Rules<ResilienceMeta> = {
-  deadlineMs: [isDuration, DURATION],
-  idempotent: [(value) => typeof value === "boolean", "true or false"],
-  maxRetries: [(value) => Number.isInteger(value) && isBetween(value, 0, 1000), "an integer from 0 to 1000"],
-  onWait: [isFunction, "a function"],
-  priority: [(value) => typeof value === "number" && !Number.isNaN(value), "a number"],
+  deadlineMs: duration,
+  idempotent: aBoolean,
+  maxRetries: count(0, 1_000),
+  onWait: aFunction,
+  priority: { expected: "a number", holds: (value) => typeof value === "number" && !Number.isNaN(value) },
 };
+
+export { HttpRateLimitError };

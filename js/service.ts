@@ -309,8 +309,10 @@ export class RateLimitService {
     judged: Judged,
   ): End | null {
     const { attempt } = call;
+    const terms = this.#terms(wasm, permit, started, call, brought, judged);
+    if (!this.#isCurrent(wasm)) return null;
     try {
-      const next = this.#tellCore(wasm, permit, started, call, brought, judged);
+      const next = this.#tellCore(wasm, permit, started, call, judged, terms);
       const answer = answerOf(wasm);
       if (next !== Next.retry) return { next, answer, attempt, standing: null };
       call.retries++;
@@ -322,20 +324,46 @@ export class RateLimitService {
     }
   }
 
-  #tellCore(
+  /**
+   * What the caller and the host say about another attempt. Read before the core is told anything: an error of theirs is
+   * no trap. It ends the call, and the core takes the attempt back as one that decides nothing.
+   */
+  #terms(
     wasm: ServiceCore,
     permit: number,
     started: number,
     call: Call,
     brought: Brought,
+    { code }: Judged,
+  ): Terms {
+    const { context, retries, maxRetries } = call;
+    try {
+      const transient = code === Judgement.transient || code === Judgement.silent;
+      const isFinal = transient && endsWith(context as FinalFailures, brought.value);
+      return {
+        maxRetries: isFinal ? retries : maxRetries,
+        idempotent: context.idempotent === true,
+        draw: this.#platform.draws ? this.#platform.random() : Number.NaN,
+      };
+    } catch (error) {
+      if (this.#isCurrent(wasm)) {
+        this.#ask(() => this.#tellCore(wasm, permit, started, call, IGNORED, NO_TERMS));
+        this.#tellAttempt(call.attempt, call, this.#platform.now() - started, IGNORED.code);
+        this.#poll();
+      }
+      throw error;
+    }
+  }
+
+  #tellCore(
+    wasm: ServiceCore,
+    permit: number,
+    started: number,
+    call: Call,
     { code, hintMs }: Judged,
+    { maxRetries, idempotent, draw }: Terms,
   ): number {
-    const { context, arrival, deadline, priority, group, retries, delay } = call;
-    const transient = code === Judgement.transient || code === Judgement.silent;
-    const maxRetries =
-      transient && endsWith(context as FinalFailures, brought.value) ? retries : call.maxRetries;
-    const idempotent = context.idempotent === true;
-    const draw = this.#platform.draws ? this.#platform.random() : Number.NaN;
+    const { arrival, deadline, priority, group, retries, delay } = call;
     const now = this.#platform.now();
     // biome-ignore format: numbers cross for nothing, so there are many of them: the attempt, the call's use so far, the call
     return wasm.end(
@@ -646,6 +674,16 @@ interface End {
   /** The wait for the next one. */
   standing: Promise<Ended> | null;
 }
+
+/** What an attempt may lead to, as far as the core cannot know. */
+interface Terms {
+  maxRetries: number;
+  idempotent: boolean;
+  /** A random number of the host; NaN: the core draws one itself. */
+  draw: number;
+}
+
+const NO_TERMS: Terms = { maxRetries: 0, idempotent: false, draw: Number.NaN };
 
 const NO_ANSWER: Answer = { reason: Reason.none, name: 0, until: Number.NaN, after: Number.NaN };
 

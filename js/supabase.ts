@@ -3,7 +3,20 @@
  * where waiting helps, and where it does not, answer in a way that those clients do not make worse.
  */
 
-import { type Host, isRateLimitError, plainAlarm, platform, type RateLimitService } from "./api.ts";
+import {
+  aBoolean,
+  aFunction,
+  anObject,
+  checked,
+  type Host,
+  HttpRateLimitError,
+  isRateLimitError,
+  milliseconds,
+  plainAlarm,
+  platform,
+  type RateLimitService,
+  type Rules,
+} from "./api.ts";
 import { type Guard, guarded } from "./supabase/guarded.ts";
 import {
   type HttpClient,
@@ -13,19 +26,11 @@ import {
   readJson,
   sendJson,
 } from "./supabase/http-client.ts";
-import {
-  aBoolean,
-  aFunction,
-  anObject,
-  checkOptions,
-  checkService,
-  milliseconds,
-} from "./supabase/options.ts";
 import { isRefresh, refreshed, refresherOf } from "./supabase/refresh.ts";
-import { HttpRefusal, isResponse, refusalResponse } from "./supabase/refusal.ts";
+import { isResponse, refusalResponse } from "./supabase/refusal.ts";
 import { type Fetch, OutgoingRequest } from "./supabase/request.ts";
 import { resourceOf, routeOf } from "./supabase/route.ts";
-import { Services } from "./supabase/services.ts";
+import { checkService, Services } from "./supabase/services.ts";
 
 export interface ResilientFetchOptions {
   /** What sends the requests. Default: `fetch` of the page, looked up at each request. */
@@ -75,8 +80,13 @@ export function resilientFetch(
   options: ResilientFetchOptions = {},
 ): ResilientFetch {
   checkService(service);
-  checkOptions(options, FETCH_OPTIONS);
-  const { fetch = platformFetch, refreshWaitMs = 30_000, ownRetries = false, onService, host } = options;
+  const {
+    fetch = platformFetch,
+    refreshWaitMs = 30_000,
+    ownRetries = false,
+    onService,
+    host,
+  } = checked<ResilientFetchOptions>("options", options, FETCH_OPTIONS);
   const services = new Services(service, onService);
   const patience = { waitMs: refreshWaitMs, host: platform(host, plainAlarm) };
 
@@ -119,9 +129,8 @@ export interface ResilientHttpClientOptions {
  * An `httpClient` for ra-supabase and ra-data-postgrest, which do not go through supabase-js for data: what
  * `fetchUtils.fetchJson` of react-admin does, guarded by `service`.
  *
- * A call that the service ends rejects with a RateLimitError that react-admin can show: `status` 429, `message` for
- * people, `body` `{ code, retryAfterMs }`. Other answers than successes reject with an error that has `status` and the
- * parsed `body`, as fetchJson's does; the errors of `httpClient` come out as the same objects.
+ * A call that the service ends rejects with an HttpRateLimitError. Other answers than successes reject with an error that
+ * has `status` and the parsed `body`, as fetchJson's does; the errors of `httpClient` come out as the same objects.
  *
  * What is sent once and what again is as for `resilientFetch`, only that nothing is left to others.
  *
@@ -132,8 +141,15 @@ export function resilientHttpClient(
   options: ResilientHttpClientOptions = {},
 ): HttpClient {
   checkService(service);
-  checkOptions(options, options.httpClient ? WRAPPING_OPTIONS : CLIENT_OPTIONS);
-  const { httpClient, fetch = platformFetch, headers } = options;
+  const {
+    httpClient,
+    fetch = platformFetch,
+    headers,
+  } = checked<ResilientHttpClientOptions>(
+    "options",
+    options,
+    options?.httpClient ? WRAPPING_OPTIONS : CLIENT_OPTIONS,
+  );
 
   return async (url, init = {}) => {
     const request = new OutgoingRequest(url, init);
@@ -170,7 +186,7 @@ async function refusable<T>(
   try {
     return await guarded(request, guard, noted);
   } catch (error) {
-    throw isRateLimitError(error) && error !== thrown ? new HttpRefusal(error) : error;
+    throw isRateLimitError(error) && error !== thrown ? new HttpRateLimitError(error) : error;
   }
 }
 
@@ -181,7 +197,7 @@ function copied(init: HttpClientRequest): HttpClientRequest {
 
 const platformFetch: Fetch = (input, init) => globalThis.fetch(input, init);
 
-const FETCH_OPTIONS = {
+const FETCH_OPTIONS: Rules<ResilientFetchOptions> = {
   fetch: aFunction,
   refreshWaitMs: milliseconds(0, 600_000),
   ownRetries: aBoolean,
@@ -189,10 +205,14 @@ const FETCH_OPTIONS = {
   host: anObject,
 };
 
-const CLIENT_OPTIONS = { httpClient: aFunction, fetch: aFunction, headers: aFunction };
+const CLIENT_OPTIONS: Rules<ResilientHttpClientOptions> = {
+  httpClient: aFunction,
+  fetch: aFunction,
+  headers: aFunction,
+};
 
 /** `fetch` and `headers` would have no effect beside a given client. */
 const WRAPPING_OPTIONS = { httpClient: aFunction };
 
 export type { Fetch, HttpClient, HttpClientAnswer, HttpClientRequest };
-export { HttpError, HttpRefusal };
+export { HttpError, HttpRateLimitError };

@@ -1,6 +1,6 @@
-/** How a refusal of ours is told to clients of Supabase and to react-admin. */
+/** How a refusal of ours is told to clients of Supabase, and what is done with answers. */
 
-import { RateLimitError, type RateLimitErrorCode } from "../api.ts";
+import type { RateLimitError } from "../api.ts";
 
 /**
  * The answer that a server would have given: JSON in the shape of PostgREST's errors, which all of Supabase's clients
@@ -24,20 +24,6 @@ export function refusalResponse(
       ...(seconds !== null && { "retry-after": String(seconds) }),
     },
   });
-}
-
-/**
- * A request that we ended, as react-admin shows it: `message` is for people, `status` is 429, and `body` is what the
- * server would have said.
- */
-export class HttpRefusal extends RateLimitError {
-  readonly body: { readonly code: RateLimitErrorCode; readonly retryAfterMs?: number };
-
-  constructor(error: RateLimitError) {
-    const { code, userMessage, attempts, retryAfterMs, resourceName, operation, originalError } = error;
-    super({ code, summary: "", userMessage, attempts, retryAfterMs, resourceName, operation, originalError });
-    this.body = { code, ...(retryAfterMs !== undefined && { retryAfterMs }) };
-  }
 }
 
 /** The connection of an answer that nobody will read is given back. */

@@ -1,6 +1,6 @@
 /** The services that guard one project: one for each of the limits that its server counts apart. */
 
-import type { RateLimitService } from "../api.ts";
+import { RateLimitConfigError, type RateLimitService } from "../api.ts";
 
 export type OnService = (name: string, service: RateLimitService) => void;
 
@@ -37,6 +37,14 @@ export class Services {
       console.error("[RateLimit] onService threw", error);
     }
     return service;
+  }
+}
+
+/** @throws RateLimitConfigError when it is none. */
+export function checkService(service: unknown): asserts service is RateLimitService {
+  const { executeWithRetry, sibling } = (service ?? {}) as Partial<RateLimitService>;
+  if (typeof executeWithRetry !== "function" || typeof sibling !== "function") {
+    throw new RateLimitConfigError("service", service, "a RateLimitService");
   }
 }
 

@@ -22,9 +22,16 @@ export async function run({ report, chromiumPath }) {
   const test = (name, body) => report.case(name, () => body(stage));
   try {
     await test("an empty CRM offers the import", offersTheImport);
+    await test("files that are no contact lists are refused in words", refusesAbsurdFiles);
     await test("a file is understood before anything is sent", understandsTheFile);
     await test("100 rows arrive, with a pause on the way", importsWithAPause);
     await test("the contacts are in the list and can be searched", showsTheContacts);
+    await test("the same file again adds nobody", importsTheSameFileAgain);
+    await test("rows that failed are named and can be downloaded", reportsFailedRows);
+    await test("a storm is waited out, in the background too", waitsAStormOut);
+    await test("an import cancelled half-way accounts for every row", cancelsHalfWay);
+    await test("closing the tab during an import asks first", asksBeforeTheTabCloses);
+    await test("nothing is wider than a phone", fitsAPhone);
     await test("the page met no error of its own", hadNoErrors);
     await test("Ctrl-C stops the demo, and Postgres has everybody once", everybodyIsThereOnce);
   } finally {

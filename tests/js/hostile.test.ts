@@ -1,7 +1,8 @@
 import vm from "node:vm";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { AttemptInfo } from "../../js/types.ts";
-import { bench, ended, freshPackage, refusal } from "./support/service.ts";
+import { ManualHost } from "../../js/testing.ts";
+import type { AttemptInfo, CallContext } from "../../js/types.ts";
+import { bench, ended, freshPackage, refusal, rejection } from "./support/service.ts";
 
 /** Each test has a core of its own, so that one that broke it does not fail the next. */
 let tidegate: Awaited<ReturnType<typeof freshPackage>>;
@@ -303,5 +304,43 @@ describe("a hostile value", () => {
     };
     expect(await host.drive(service.executeWithRetry(operation))).toBe("done");
     expect(tidegate.coreState()).toBe("ready");
+  });
+});
+
+describe("a context or a host that throws when it is asked", () => {
+  const mine = new Error("the caller's own");
+  let asked = 0;
+  const fail = (): never => {
+    asked++;
+    throw mine;
+  };
+  const unavailable = (): Promise<never> => Promise.reject(refusal(undefined, 503));
+
+  interface Given {
+    context?: CallContext;
+    random?: () => number;
+  }
+  const GIVEN: [string, Given][] = [
+    ["idempotent", { context: Object.defineProperty({}, "idempotent", { get: fail }) }],
+    ["which failures are final", { context: { [Symbol.for("tidegate.final")]: fail } as CallContext }],
+    ["random", { random: fail }],
+  ];
+
+  it.each(GIVEN)("%s: ends the call with its error, gives the permit back, and is no trap", async (_, given) => {
+    const host = new ManualHost();
+    const config = { ...QUIET, circuitBreakerThreshold: 1, retryTransient: "always" } as const;
+    // A probe that was not handed back would hold its place for a whole day.
+    const service = new tidegate.RateLimitService({ ...config, probeTimeoutMs: 86_400_000 }, host);
+    const told: string[] = [];
+    service.on("core", ({ state }) => told.push(state));
+    service.on("attempt", ({ verdict }) => told.push(verdict));
+    await rejection(service.executeWithRetry(() => Promise.reject(refusal()), { maxRetries: 0 }));
+    await host.advance(60_000);
+    expect(service.getCircuitState().state).toBe("half-open");
+
+    asked = 0;
+    const hostile = given.random ? serviceThatDraws(given.random) : service;
+    expect(await rejection(hostile.executeWithRetry(unavailable, given.context))).toBe(mine);
+    expect(asked).toBe(1);
   });
 });

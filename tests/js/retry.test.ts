@@ -601,33 +601,35 @@ describe("attemptTimeoutMs", () => {
 });
 
 describe("an abort", () => {
-  const moments: Record<string, (stage: Bench, context: CallContext) => Promise<Promise<unknown>>> = {
-    "in flight": async ({ service }, context) =>
-      service.executeWithRetry(() => new Promise(() => {}), context),
-    "in flight, with the signal handed on": async ({ service }, context) =>
-      service.executeWithRetry(
-        ({ signal }) => new Promise((_, no) => signal.addEventListener("abort", () => no(signal.reason))),
-        context,
+  /** Brings a call to where it is aborted. */
+  const moments: Record<string, (stage: Bench, context: CallContext) => Promise<{ call: Promise<unknown> }>> = {
+    "in flight": async ({ service }, context) => ({
+      call: rejection(service.executeWithRetry(() => new Promise(() => {}), context)),
+    }),
+    "in flight, with the signal handed on": async ({ service }, context) => ({
+      call: rejection(
+        service.executeWithRetry(
+          ({ signal }) => new Promise((_, no) => signal.addEventListener("abort", () => no(signal.reason))),
+          context,
+        ),
       ),
+    }),
     "in flight of a retry": async ({ service, host }, context) => {
-      const call = service.executeWithRetry(({ attempt }) => {
-        if (attempt === 1) throw refusal();
-        return new Promise(() => {});
-      }, context);
-      void ended(call);
+      const operation = ({ attempt }: AttemptInfo): Promise<never> =>
+        attempt === 1 ? Promise.reject(refusal()) : new Promise(() => {});
+      const call = rejection(service.executeWithRetry(operation, context));
       await host.advance(150);
-      return call;
+      return { call };
     },
     "in a backoff": async ({ service, host }, context) => {
-      const call = service.executeWithRetry(script(refusal(5)), context);
-      void ended(call);
+      const call = rejection(service.executeWithRetry(script(refusal(5)), context));
       await host.advance(2_000);
-      return call;
+      return { call };
     },
     "while it is held": async ({ service, host }, context) => {
       void ended(service.executeWithRetry(script(refusal(5), "done")));
       await host.advance(1_000);
-      return service.executeWithRetry(script("never"), context);
+      return { call: rejection(service.executeWithRetry(script("never"), context)) };
     },
   };
   const reasons: Record<string, unknown[]> = {
@@ -637,19 +639,20 @@ describe("an abort", () => {
   };
 
   it.each(
-    Object.keys(moments).flatMap((moment) => Object.keys(reasons).map((reason) => [moment, reason] as const)),
-  )("%s, %s, ends the call at once with the signal's reason", async (moment, reason) => {
+    Object.entries(moments).flatMap(([moment, bring]) =>
+      Object.entries(reasons).map(([how, reason]) => [moment, how, bring, reason] as const),
+    ),
+  )("%s, %s, ends the call at once with the signal's reason", async (_, how, bring, reason) => {
     const stage = bench();
     const controller = new AbortController();
-    const call = await moments[moment]?.(stage, { signal: controller.signal });
-    const end = rejection(call as Promise<unknown>);
+    const { call } = await bring(stage, { signal: controller.signal });
     await stage.host.advance(0);
     expect(getEventListeners(controller.signal, "abort").length).toBeGreaterThan(0);
     const begun = stage.host.now();
-    controller.abort(...(reasons[reason] ?? []));
-    expect(await end).toBe(controller.signal.reason);
+    controller.abort(...reason);
+    expect(await call).toBe(controller.signal.reason);
     expect(stage.host.now()).toBe(begun);
-    if (reason === "by default") expect(controller.signal.reason).toMatchObject({ name: "AbortError" });
+    if (how === "by default") expect(controller.signal.reason).toMatchObject({ name: "AbortError" });
     expect(getEventListeners(controller.signal, "abort")).toHaveLength(0);
     await stage.host.advance(60_000);
     expect(stage.host.sleeping).toBe(0);
@@ -664,6 +667,18 @@ describe("an abort", () => {
     expect(getEventListeners(signal, "abort")).toHaveLength(0);
     expect(host.sleeping).toBe(0);
     expect(service.getMetrics()).toMatchObject({ attempts: 0, failures: 0 });
+  });
+
+  it("in the same turn as the call, before the attempt has begun, ends it as well", async () => {
+    const { service, host } = bench();
+    const controller = new AbortController();
+    const call = rejection(
+      service.executeWithRetry(() => new Promise(() => {}), { signal: controller.signal }),
+    );
+    controller.abort();
+    expect(await call).toBe(controller.signal.reason);
+    expect(getEventListeners(controller.signal, "abort")).toHaveLength(0);
+    expect(host.sleeping).toBe(0);
   });
 
   it("decides nothing: neither the circuit nor the cooldown takes notice", async () => {
@@ -701,6 +716,7 @@ describe("an abort", () => {
     const controller = new AbortController();
     const late = deferred();
     const call = rejection(service.executeWithRetry(() => late.promise, { signal: controller.signal }));
+    await host.advance(0);
     controller.abort();
     await call;
     late.reject(refusal(30));
@@ -753,7 +769,7 @@ describe("the signal of an attempt", () => {
   });
 
   it("read only after the abort is aborted, with the reason", async () => {
-    const { service } = bench();
+    const { service, host } = bench();
     const controller = new AbortController();
     let seen: AttemptInfo | undefined;
     const call = rejection(
@@ -765,6 +781,7 @@ describe("the signal of an attempt", () => {
         { signal: controller.signal },
       ),
     );
+    await host.advance(0);
     controller.abort("bye");
     await call;
     expect(seen?.signal).toMatchObject({ aborted: true, reason: "bye" });
@@ -965,7 +982,7 @@ describe("lost connections", () => {
   it.each(["Failed to fetch", "Load failed", "NetworkError when attempting to fetch resource.", "fetch failed"])(
     "%s: three within five seconds count as one refusal",
     async (text) => {
-      const stage = bench();
+      const stage = bench({ sharedCooldown: false });
       for (const [number, counted] of [0, 0, 1, 1, 1, 2].entries()) {
         await lose(stage, text);
         expect(count(stage), `after ${number + 1}`).toBe(counted);

@@ -46,11 +46,20 @@ export function connect(config: CrmConfig): Connection {
     config,
     service,
     supabase,
-    dataProvider: withContactSearch(resilientDataProvider(importProvider, { service })),
+    dataProvider: withContactSearch(
+      resilientDataProvider(importProvider, { service, methods: [...reads, ...writes] }),
+    ),
     importProvider,
     queryClient: new QueryClient({ defaultOptions: { queries: { retry: retryUnlessRateLimited } } }),
   };
 }
+
+/**
+ * Writes alone are the default. Reads too, because react-admin's own pages switch the QueryClient's retries off: a list
+ * that is refused once, say at the end of an import, would stay empty.
+ */
+const reads = ["getList", "getOne", "getMany", "getManyReference"] as const;
+const writes = ["create", "update", "updateMany", "delete", "deleteMany"] as const;
 
 /** A rate limit error was waited for already; asking again at once would only be one more refusal. */
 function retryUnlessRateLimited(failures: number, error: unknown): boolean {

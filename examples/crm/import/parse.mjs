@@ -73,8 +73,14 @@ function decode(input) {
   try {
     return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), encoding: "utf-8" };
   } catch {
-    return { text: new TextDecoder("windows-1252").decode(bytes), encoding: "windows-1252" };
+    return { text: windows1252(bytes), encoding: "windows-1252" };
   }
+}
+
+/** Node 20 takes Windows-1252 for Latin-1, which has control characters where the euro and the curly quotes are. @param {Uint8Array} bytes */
+function windows1252(bytes) {
+  const text = new TextDecoder("windows-1252").decode(bytes);
+  return text.replace(/[\x80-\x9f]/g, (control) => WINDOWS_1252[control.charCodeAt(0) - 0x80] ?? control);
 }
 
 /** @param {string} text */
@@ -176,6 +182,9 @@ function excerpt(text) {
 }
 
 const IDENTIFYING = ["first_name", "last_name", "email_work", "email_home", "email_other"];
+
+/** Bytes 0x80 to 0x9f; five of them mean nothing. */
+const WINDOWS_1252 = "€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ";
 
 /** First bytes of what people choose by mistake. @type {[string, string][]} */
 const MAGIC = [

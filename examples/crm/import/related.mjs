@@ -72,9 +72,10 @@ export function createRelated({ dataProvider, guarded }) {
 export function samePattern(name) {
   const letters = [...fold(name)].map((letter) => {
     if (letter === " ") return "\\s+";
-    if (/[a-z0-9]/.test(letter)) return letter;
-    if (/[\x20-\x7e]/.test(letter)) return `\\${letter}`;
-    return letter === letter.toUpperCase() ? letter : `(?:${letter}|${letter.toUpperCase()})`;
+    if (/[.*+?^$|(){}[\]\\]/.test(letter)) return `\\${letter}`;
+    return /[\x20-\x7e]/.test(letter) || letter === letter.toUpperCase()
+      ? letter
+      : `(?:${letter}|${letter.toUpperCase()})`;
   });
   return `^\\s*${letters.join("").replaceAll("ss", "(?:ss|ß)")}\\s*$`;
 }

@@ -58,7 +58,7 @@ async function importBatch(batch, dataProvider, related) {
   );
   const tags = await related("tags", batch.flatMap(tagsOf), { color: "#eddcd2" });
   await Promise.all(
-    batch.map((row) => {
+    batch.map(async (row) => {
       const contact = toContact(row, new Date());
       contact.company_id = companies.get(companyOf(row) ?? "") ?? null;
       contact.tags = tagsOf(row).flatMap((name) => tags.get(name) ?? []);

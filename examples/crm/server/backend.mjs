@@ -1,3 +1,4 @@
+import { mkdir, readdir } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 
 /** Lets a browser or a script in, as the publishable key of a Supabase project does. It guards nothing here. */
@@ -24,6 +25,7 @@ export const PUBLISHABLE_KEY = "sb_publishable_tidegate_demo";
  * @returns {Promise<Backend>} rejects when the data directory cannot be used
  */
 export async function startBackend({ dataDir, verbose = false } = {}) {
+  if (dataDir !== undefined) await prepareDataDir(dataDir);
   const worker = new Worker(new URL("./postgres-worker.mjs", import.meta.url), {
     workerData: { dataDir, publishableKey: PUBLISHABLE_KEY },
     // The server embeds without telemetry, only its CLI sends any; this holds if that ever changes.
@@ -53,6 +55,21 @@ export async function startBackend({ dataDir, verbose = false } = {}) {
       await exited;
     },
   };
+}
+
+/** Postgres would spread its files among whatever is there. @param {string} dataDir */
+async function prepareDataDir(dataDir) {
+  try {
+    await mkdir(dataDir, { recursive: true });
+  } catch (error) {
+    throw new Error(
+      `${dataDir} cannot be a data directory: ${error instanceof Error ? error.message : error}`,
+    );
+  }
+  const files = await readdir(dataDir);
+  if (files.length > 0 && !files.includes("PG_VERSION")) {
+    throw new Error(`${dataDir} is neither empty nor a Postgres data directory; choose another`);
+  }
 }
 
 /** @param {Worker} worker @returns {Promise<string>} */

@@ -103,7 +103,8 @@ export class FakeServer {
 
   #write(resource: string, data: Row) {
     const table = this.#table(resource);
-    if (resource === "contacts" && table.some(({ import_key }) => import_key === data.import_key)) {
+    const { import_key } = data;
+    if (import_key !== undefined && table.some((record) => record.import_key === import_key)) {
       const message = 'duplicate key value violates unique constraint "contacts_import_key_key"';
       throw httpError(409, { code: "23505", message, details: "Key (import_key) already exists." }, message);
     }

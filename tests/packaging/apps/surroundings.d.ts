@@ -1,9 +1,16 @@
 // What the snippets of the documentation find around them: the reader's own application, and imports of an earlier snippet.
 
 declare const RateLimitService: typeof import("tidegate").RateLimitService;
+declare const resilientFetch: typeof import("tidegate/supabase").resilientFetch;
+declare const resilientHttpClient: typeof import("tidegate/supabase").resilientHttpClient;
 declare const QueryClient: typeof import("@tanstack/react-query").QueryClient;
+declare const createClient: typeof import("@supabase/supabase-js").createClient;
 declare const supabaseDataProvider: typeof import("ra-supabase-core").supabaseDataProvider;
+declare const supabaseHttpClient: typeof import("ra-supabase-core").supabaseHttpClient;
+
+declare const service: import("tidegate").RateLimitService;
 declare const dataProvider: import("ra-core").DataProvider;
+declare const supabase: import("@supabase/supabase-js").SupabaseClient;
 declare const supabaseClient: import("@supabase/supabase-js").SupabaseClient;
 
 declare const url: string;
