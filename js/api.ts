@@ -20,7 +20,6 @@ export {
   count,
   milliseconds,
   orNull,
-  type Rule,
   type Rules,
 } from "./rules.ts";
 export { RateLimitService } from "./service.ts";

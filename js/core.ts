@@ -147,10 +147,9 @@ async function fetched(pending: Promise<Response>): Promise<WebAssembly.Module> 
   const response = await pending;
   if (!response.ok)
     throw new Error(`init: ${response.url || "the module"} answered HTTP ${response.status}.`);
-  if (
-    response.headers.get("content-type")?.startsWith("application/wasm") &&
-    "compileStreaming" in WebAssembly
-  ) {
+  // With a parameter behind it, streaming refuses the type.
+  const type = response.headers.get("content-type")?.trim().toLowerCase();
+  if (type === "application/wasm" && "compileStreaming" in WebAssembly) {
     return WebAssembly.compileStreaming(response);
   }
   return WebAssembly.compile(await response.arrayBuffer());

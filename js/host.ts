@@ -173,7 +173,7 @@ export class Waits {
     this.#disarm();
     const now = this.#platform.now();
     const left = Math.max(0, Math.ceil(until - now));
-    const ms = Math.min(left, Math.max(SHORT_ALARM_MS, left / 10), LONGEST_TIMER_MS);
+    const ms = Math.min(left, Math.max(SHORT_ALARM_MS, Math.ceil(left / 10)), LONGEST_TIMER_MS);
     const alarm = { at: until, stop: new AbortController() };
     this.#alarm = alarm;
     this.#sleep(ms, alarm.stop.signal).then(() => {

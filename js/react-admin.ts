@@ -188,7 +188,9 @@ function signalIn(params: unknown): AbortSignal | undefined {
 
 function wishesIn(params: unknown): ResilienceMeta {
   const wishes = (params as Params)?.meta?.resilience;
-  return wishes === undefined ? {} : checked<ResilienceMeta>("meta.resilience", wishes, WISHES, "meta.resilience.");
+  return wishes === undefined
+    ? {}
+    : checked<ResilienceMeta>("meta.resilience", wishes, WISHES, "meta.resilience.");
 }
 
 /** Whether the client has chosen the id. A form that leaves it to the server may send it empty. */

@@ -101,7 +101,9 @@ export type ScriptedAnswer =
 export function scriptedFetch(...answers: ScriptedAnswer[]): typeof fetch & { requests: Request[] } {
   const requests: Request[] = [];
   const scripted = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
-    requests.push(new Request(input, init));
+    const request = new Request(input, init);
+    request.signal.throwIfAborted();
+    requests.push(request);
     const answer = answers[Math.min(requests.length, answers.length) - 1] ?? 200;
     if (answer === "lost") throw new TypeError("Failed to fetch");
     return typeof answer === "number" ? responseOf({ status: answer }) : responseOf(answer);

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import * as glue from "../../pkg/core.js";
 import { Judgement } from "../../js/codes.ts";
 import { RateLimitService } from "../../js/index.ts";
 import { isPlainSuccess } from "../../js/judge.ts";
 import type { CallContext } from "../../js/types.ts";
+import * as glue from "../../pkg/core.js";
 import { refusal, script } from "./support/service.ts";
 
 /** A call that succeeds costs next to nothing: what it does not use is not made. */
@@ -33,7 +33,9 @@ describe("a plain call that succeeds", () => {
     await service.executeWithRetry(async () => "warm", context);
     const spies = expenses();
     for (let call = 0; call < 100; call++) {
-      expect(await service.executeWithRetry(async () => ({ data: [], error: null, status: 200 }), context)).toBeDefined();
+      expect(
+        await service.executeWithRetry(async () => ({ data: [], error: null, status: 200 }), context),
+      ).toBeDefined();
     }
     for (const [name, spy] of Object.entries(spies)) expect(spy, name).not.toHaveBeenCalled();
   });
@@ -94,14 +96,31 @@ describe("isPlainSuccess()", () => {
   function coreSays(value: unknown): number {
     const core = new glue.ServiceCore({});
     try {
-      return core.judge(value, false, Date.UTC(2026, 0, 1));
+      return core.judge(value, false, Date.UTC(2026, 0, 1), undefined);
     } finally {
       core.free();
     }
   }
 
   const status = fc.oneof(
-    fc.constantFrom<unknown>(0, 200, 204, 301, 399, 400, 404, 420, 429, 500, 503, "200", "429", " 429 ", "420", null),
+    fc.constantFrom<unknown>(
+      0,
+      200,
+      204,
+      301,
+      399,
+      400,
+      404,
+      420,
+      429,
+      500,
+      503,
+      "200",
+      "429",
+      " 429 ",
+      "420",
+      null,
+    ),
     fc.constantFrom<unknown>(Number.NaN, 429.5, 1e300, -1, true, {}, [], 429n),
     fc.integer({ min: 100, max: 600 }),
     fc.anything(),
@@ -128,15 +147,30 @@ describe("isPlainSuccess()", () => {
         { depthSize: "small" },
         fc.record(
           {
-            ...{ status, statusCode: status, code: fc.oneof(status, words), error_code: fc.oneof(status, words) },
+            ...{
+              status,
+              statusCode: status,
+              code: fc.oneof(status, words),
+              error_code: fc.oneof(status, words),
+            },
             ...{ error: inner, data: inner, body: inner, cause: inner, response: inner, context: inner },
-            ...{ originalError: inner, details: inner, hint: inner, message: words, statusText: words, name: words },
+            ...{
+              originalError: inner,
+              details: inner,
+              hint: inner,
+              message: words,
+              statusText: words,
+              name: words,
+            },
             ...{ rateLimitExceeded: flag, ok: flag, success: flag, headers, count: status },
           },
           { requiredKeys: [] },
         ),
         fc
-          .record({ status: fc.integer({ min: 200, max: 599 }), headers: fc.constantFrom({}, { "retry-after": "3" }) })
+          .record({
+            status: fc.integer({ min: 200, max: 599 }),
+            headers: fc.constantFrom({}, { "retry-after": "3" }),
+          })
           .filter(({ status }) => ![204, 205, 304].includes(status))
           .map((init) => new Response("rate limit", init)),
       ),

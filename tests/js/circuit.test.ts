@@ -110,7 +110,8 @@ describe("when the circuit opens", () => {
     const operation = script("never");
     const held = [1, 2, 3].map(() => rejection(service.executeWithRetry(operation)));
     await host.advance(4_900);
-    for (const call of [refused, ...held]) expect(await call).toMatchObject({ ...OPEN, retryAfterMs: 60_000 });
+    for (const call of [refused, ...held])
+      expect(await call).toMatchObject({ ...OPEN, retryAfterMs: 60_000 });
     expect(operation.times).toBe(0);
     expect(host.sleeping).toBe(0);
   });
@@ -176,9 +177,7 @@ describe("half-open", () => {
     await host.advance(60_000);
     const controller = new AbortController();
     const probe = deferred();
-    const probing = rejection(
-      service.executeWithRetry(() => probe.promise, { signal: controller.signal }),
-    );
+    const probing = rejection(service.executeWithRetry(() => probe.promise, { signal: controller.signal }));
     if (way === "aborted") controller.abort();
     else probe.reject(new TypeError("Failed to fetch"));
     await probing;
@@ -191,7 +190,11 @@ describe("half-open", () => {
     const { service, host } = await opened({ probeTimeoutMs: 5_000, sharedCooldown: false });
     await host.advance(60_000);
     void ended(service.executeWithRetry(() => new Promise(() => {})));
-    expect(service.getCircuitState()).toMatchObject({ isOpen: false, state: "half-open", retryAfterMs: 5_000 });
+    expect(service.getCircuitState()).toMatchObject({
+      isOpen: false,
+      state: "half-open",
+      retryAfterMs: 5_000,
+    });
     await host.advance(5_000);
     expect(await service.executeWithRetry(async () => "done")).toBe("done");
   });
@@ -207,7 +210,11 @@ describe("by hand", () => {
     expect(held.times).toBe(0);
     service.resetCircuit();
     expect(await waiting).toBe("done");
-    expect(service.getCircuitState()).toMatchObject({ state: "closed", consecutiveFailures: 0, lastFailureTime: 0 });
+    expect(service.getCircuitState()).toMatchObject({
+      state: "closed",
+      consecutiveFailures: 0,
+      lastFailureTime: 0,
+    });
     await rejection(service.executeWithRetry(script(refusal()), { maxRetries: 0 }));
     expect(service.getCircuitState()).toMatchObject({ state: "closed", consecutiveFailures: 1 });
   });
@@ -282,7 +289,8 @@ describe("updateConfig()", () => {
 
   it("keeps the count, and holds from the next decision on", async () => {
     const { service, host } = bench({ maxRetries: 0, sharedCooldown: false });
-    const refused = (): Promise<unknown> => host.drive(rejection(service.executeWithRetry(script(refusal()))));
+    const refused = (): Promise<unknown> =>
+      host.drive(rejection(service.executeWithRetry(script(refusal()))));
     await refused();
     await refused();
     service.updateConfig({ circuitBreakerThreshold: 3 });
@@ -292,7 +300,8 @@ describe("updateConfig()", () => {
 
   it("a threshold below the count opens at the next refusal, not before", async () => {
     const { service, host } = bench({ maxRetries: 0, sharedCooldown: false });
-    const refused = (): Promise<unknown> => host.drive(rejection(service.executeWithRetry(script(refusal()))));
+    const refused = (): Promise<unknown> =>
+      host.drive(rejection(service.executeWithRetry(script(refusal()))));
     await refused();
     await refused();
     await refused();

@@ -187,4 +187,14 @@ describe("the configuration", () => {
     await host.drive(rejection(service.executeWithRetry(operation)));
     expect(operation.times).toBe(2);
   });
+
+  it("is not changed by what becomes of an object within it", async () => {
+    const retryBudget = { ratio: 0, minPerSecond: 0 };
+    const { service } = bench({ retryBudget });
+    retryBudget.minPerSecond = 1_000;
+    service.updateConfig({ maxRetries: 2 });
+    expect(await rejection(service.executeWithRetry(script(refusal())))).toMatchObject({
+      code: "RATE_LIMIT_BUDGET_EXHAUSTED",
+    });
+  });
 });

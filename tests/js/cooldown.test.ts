@@ -200,10 +200,40 @@ describe("the line", () => {
   }
 
   it.each<[string, [string, number, number][], string]>([
-    ["first come, first go", [["a", 0, 0], ["b", 1, 0], ["c", 2, 0]], "a b c"],
-    ["higher first", [["low", 0, -1], ["normal", 1, 0], ["high", 2, 1]], "high normal low"],
-    ["ten seconds of waiting are worth one step", [["old", 0, 0], ["new", 11, 1]], "old new"],
-    ["less are not", [["old", 0, 0], ["new", 9, 1]], "new old"],
+    [
+      "first come, first go",
+      [
+        ["a", 0, 0],
+        ["b", 1, 0],
+        ["c", 2, 0],
+      ],
+      "a b c",
+    ],
+    [
+      "higher first",
+      [
+        ["low", 0, -1],
+        ["normal", 1, 0],
+        ["high", 2, 1],
+      ],
+      "high normal low",
+    ],
+    [
+      "ten seconds of waiting are worth one step",
+      [
+        ["old", 0, 0],
+        ["new", 11, 1],
+      ],
+      "old new",
+    ],
+    [
+      "less are not",
+      [
+        ["old", 0, 0],
+        ["new", 9, 1],
+      ],
+      "new old",
+    ],
   ])("%s", async (_, calls, order) => {
     expect(await orderOf(calls)).toBe(order);
   });
@@ -221,7 +251,10 @@ class Bucket {
   readonly #burst: number;
   readonly #retryAfter: boolean;
 
-  constructor(host: ManualHost, limits: { rate: number; burst: number; tokens: number; retryAfter: boolean }) {
+  constructor(
+    host: ManualHost,
+    limits: { rate: number; burst: number; tokens: number; retryAfter: boolean },
+  ) {
     this.#host = host;
     this.#rate = limits.rate;
     this.#burst = limits.burst;
@@ -249,7 +282,9 @@ class Bucket {
 
   /** The longest time in which nobody asked for anything. */
   longestSilenceMs(): number {
-    return Math.max(...this.attemptTimes.slice(1).map((time, index) => time - (this.attemptTimes[index] ?? 0)));
+    return Math.max(
+      ...this.attemptTimes.slice(1).map((time, index) => time - (this.attemptTimes[index] ?? 0)),
+    );
   }
 }
 
@@ -279,19 +314,22 @@ describe("an import with ten in flight", () => {
     { tokens: 20, retryAfter: false },
     { tokens: 0, retryAfter: true },
     { tokens: 0, retryAfter: false },
-  ])("does not stall: bucket with $tokens tokens, Retry-After: $retryAfter", async ({ tokens, retryAfter }) => {
-    const stage = bench({ jitter: "proportional", logLevel: "silent" });
-    const bucket = new Bucket(stage.host, { rate: 20, burst: 20, tokens, retryAfter });
-    const begun = stage.host.now();
-    await importRows(stage, bucket);
-    const seconds = (stage.host.now() - begun) / 1_000;
-    expect([...bucket.served].sort((a, b) => a - b)).toEqual(Array.from({ length: ROWS }, (_, row) => row));
-    expect(bucket.longestSilenceMs()).toBeLessThan(5_000);
-    // The limit alone costs (300 - tokens) / 20.
-    expect(seconds).toBeGreaterThanOrEqual((ROWS - tokens) / 20 - 1);
-    expect(seconds).toBeLessThan(60);
-    // Without a hint the refusals come at the pace of the backoff.
-    expect(bucket.refused).toBeLessThan(retryAfter ? ROWS : 2 * ROWS);
-    expect(stage.service.getMetrics().rejected.circuitOpen).toBe(0);
-  });
+  ])(
+    "does not stall: bucket with $tokens tokens, Retry-After: $retryAfter",
+    async ({ tokens, retryAfter }) => {
+      const stage = bench({ jitter: "proportional", logLevel: "silent" });
+      const bucket = new Bucket(stage.host, { rate: 20, burst: 20, tokens, retryAfter });
+      const begun = stage.host.now();
+      await importRows(stage, bucket);
+      const seconds = (stage.host.now() - begun) / 1_000;
+      expect([...bucket.served].sort((a, b) => a - b)).toEqual(Array.from({ length: ROWS }, (_, row) => row));
+      expect(bucket.longestSilenceMs()).toBeLessThan(5_000);
+      // The limit alone costs (300 - tokens) / 20.
+      expect(seconds).toBeGreaterThanOrEqual((ROWS - tokens) / 20 - 1);
+      expect(seconds).toBeLessThan(60);
+      // Without a hint the refusals come at the pace of the backoff.
+      expect(bucket.refused).toBeLessThan(retryAfter ? ROWS : 2 * ROWS);
+      expect(stage.service.getMetrics().rejected.circuitOpen).toBe(0);
+    },
+  );
 });

@@ -62,7 +62,9 @@ describe("the core of the default entry", () => {
   it("init() while it is compiled already is the same work", async () => {
     const tidegate = await freshPackage();
     const compile = vi.spyOn(WebAssembly, "compile");
-    expect(await Promise.all([tidegate.init(), tidegate.init(), tidegate.init()])).toEqual(Array(3).fill("ready"));
+    expect(await Promise.all([tidegate.init(), tidegate.init(), tidegate.init()])).toEqual(
+      Array(3).fill("ready"),
+    );
     expect(compile).toHaveBeenCalledTimes(1);
   });
 
@@ -83,7 +85,10 @@ describe("the core of the default entry", () => {
 
 describe("the core of tidegate/external", () => {
   const sources: Record<string, () => { wasm?: unknown; asks?: string }> = {
-    "a URL": () => ({ wasm: new URL("https://cdn.example/core.wasm"), asks: "https://cdn.example/core.wasm" }),
+    "a URL": () => ({
+      wasm: new URL("https://cdn.example/core.wasm"),
+      asks: "https://cdn.example/core.wasm",
+    }),
     "an address": () => ({ wasm: "/assets/core.wasm", asks: "/assets/core.wasm" }),
     "a Response": () => ({ wasm: served() }),
     "a promise of a Response": () => ({ wasm: Promise.resolve(served()) }),
@@ -100,25 +105,28 @@ describe("the core of tidegate/external", () => {
     "a WebAssembly.Module": () => ({ wasm: new WebAssembly.Module(BYTES) }),
   };
 
-  it.each(Object.entries(sources))("from %s: calls pass through before, and are guarded after", async (_, make) => {
-    const tidegate = await external();
-    const asked = serving(() => served());
-    const { service, host } = bench({}, tidegate.RateLimitService);
-    const told: string[] = [];
-    service.on("core", ({ state }) => told.push(state));
-    const through = script(refusal());
-    await rejection(service.executeWithRetry(through));
-    expect(through.times).toBe(1);
-    expect(tidegate.coreState()).toBe("idle");
-    const { wasm, asks } = make();
-    expect(await tidegate.init({ wasm: wasm as BufferSource })).toBe("ready");
-    expect(asked).toEqual(asks === undefined ? [] : [asks]);
-    expect(tidegate.coreState()).toBe("ready");
-    expect(told).toEqual(["idle", "ready"]);
-    const guarded = script(refusal(), "done");
-    expect(await host.drive(service.executeWithRetry(guarded))).toBe("done");
-    expect(guarded.times).toBe(2);
-  });
+  it.each(Object.entries(sources))(
+    "from %s: calls pass through before, and are guarded after",
+    async (_, make) => {
+      const tidegate = await external();
+      const asked = serving(() => served());
+      const { service, host } = bench({}, tidegate.RateLimitService);
+      const told: string[] = [];
+      service.on("core", ({ state }) => told.push(state));
+      const through = script(refusal());
+      await rejection(service.executeWithRetry(through));
+      expect(through.times).toBe(1);
+      expect(tidegate.coreState()).toBe("idle");
+      const { wasm, asks } = make();
+      expect(await tidegate.init({ wasm: wasm as BufferSource })).toBe("ready");
+      expect(asked).toEqual(asks === undefined ? [] : [asks]);
+      expect(tidegate.coreState()).toBe("ready");
+      expect(told).toEqual(["idle", "ready"]);
+      const guarded = script(refusal(), "done");
+      expect(await host.drive(service.executeWithRetry(guarded))).toBe("done");
+      expect(guarded.times).toBe(2);
+    },
+  );
 
   it("without a source is fetched from beside the package", async () => {
     const tidegate = await external();
@@ -140,7 +148,10 @@ describe("the core of tidegate/external", () => {
   const failures: Record<string, [answer: () => Response | Error, message: RegExp]> = {
     "is not there": [() => served("text/html", 404), /HTTP 404/],
     "cannot be reached": [() => new TypeError("Failed to fetch"), /Failed to fetch/],
-    "is a page": [() => new Response("<!doctype html>", { headers: { "content-type": "text/html" } }), /magic|wasm/i],
+    "is a page": [
+      () => new Response("<!doctype html>", { headers: { "content-type": "text/html" } }),
+      /magic|wasm/i,
+    ],
     "is broken": [
       () => new Response(BYTES.slice(0, 1_000), { headers: { "content-type": "application/wasm" } }),
       /wasm|section|extends/i,

@@ -6,6 +6,8 @@ import {
   RateLimitError,
   type RateLimitService,
 } from "../../js/index.ts";
+import { HttpRateLimitError } from "../../js/react-admin.ts";
+import * as supabase from "../../js/supabase.ts";
 import type { RateLimitConfig } from "../../js/types.ts";
 import { type Bench, bench, ended, freshPackage, refusal, rejection, script } from "./support/service.ts";
 
@@ -194,6 +196,31 @@ describe("messages", () => {
     const { service, host } = bench({ maxRetries: 0, logLevel: "silent", messages: messages as never });
     const error = await host.drive(rejection(service.executeWithRetry(script(refusal()))));
     expect(error).toMatchObject({ userMessage: TEXTS.RATE_LIMIT_MAX_RETRIES_EXCEEDED });
+  });
+});
+
+describe("HttpRateLimitError", () => {
+  const details = {
+    code: "RATE_LIMIT_CIRCUIT_OPEN",
+    userMessage: "Please wait.",
+    attempts: 2,
+    ...NAMES,
+    originalError: refusal(),
+  } as const;
+  const http = (retryAfterMs?: number): HttpRateLimitError =>
+    new HttpRateLimitError(new RateLimitError({ ...details, summary: "For the log. ", retryAfterMs }));
+
+  it("is the error of the call with the user message alone, and a body", () => {
+    const error = http(0);
+    expect(error).toBeInstanceOf(RateLimitError);
+    expect(error).toMatchObject({ ...details, name: "RateLimitError", message: "Please wait.", status: 429 });
+    expect(error.cause).toBe(details.originalError);
+    expect(error.body).toStrictEqual({ code: details.code, retryAfterMs: 0 });
+    expect(http().body).toStrictEqual({ code: details.code });
+  });
+
+  it("is one class, whichever entry it comes from", () => {
+    expect(supabase.HttpRateLimitError).toBe(HttpRateLimitError);
   });
 });
 

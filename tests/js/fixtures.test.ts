@@ -60,7 +60,11 @@ describe("a capture of a real client", () => {
     "%s: where it outlasts the retries the call rejects, also if the client resolved",
     async (_, { settled, value }) => {
       const run = await called(settled, value, { maxRetries: 0, maxRetryAfterMs: 3_600_000 });
-      expect(run.end.error).toMatchObject({ code: "RATE_LIMIT_MAX_RETRIES_EXCEEDED", status: 429, attempts: 1 });
+      expect(run.end.error).toMatchObject({
+        code: "RATE_LIMIT_MAX_RETRIES_EXCEEDED",
+        status: 429,
+        attempts: 1,
+      });
       expect((run.end.error as { originalError: unknown }).originalError).toBe(run.value);
     },
   );

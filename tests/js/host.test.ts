@@ -81,7 +81,11 @@ describe("a sleep that fails", () => {
 
   it("early does not end a wait early, by a host that has a clock", async () => {
     const host = new ManualHost();
-    const early = { now: host.now, random: host.random, sleep: (ms: number) => host.sleep(Math.ceil(ms / 3)) };
+    const early = {
+      now: host.now,
+      random: host.random,
+      sleep: (ms: number) => host.sleep(Math.ceil(ms / 3)),
+    };
     const service = serviceBy(early);
     const begun = host.now();
     const operation = script(refusal(30), "done");
@@ -140,7 +144,9 @@ describe("alarms", () => {
   it("are one for everybody who waits", async () => {
     const host = new ManualHost();
     const service = serviceBy(host);
-    const calls = Array.from({ length: 40 }, () => ended(service.executeWithRetry(script(refusal(5), "done"))));
+    const calls = Array.from({ length: 40 }, () =>
+      ended(service.executeWithRetry(script(refusal(5), "done"))),
+    );
     await host.advance(0);
     expect(host.sleeping).toBe(1);
     await host.advance(60_000);
@@ -225,7 +231,9 @@ describe("a partial host", () => {
     const call = service.executeWithRetry(operation);
     await host.advance(2_000);
     back = 3_600_000;
-    expect(await rejection(service.executeWithRetry(script(refusal(undefined, 404)), { deadlineMs: 1 }))).toBeDefined();
+    expect(
+      await rejection(service.executeWithRetry(script(refusal(undefined, 404)), { deadlineMs: 1 })),
+    ).toBeDefined();
     await host.advance(2 * 3_600_000);
     expect(await call).toBe("done");
   });

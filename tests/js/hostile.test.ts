@@ -308,39 +308,53 @@ describe("a hostile value", () => {
 });
 
 describe("a context or a host that throws when it is asked", () => {
-  const mine = new Error("the caller's own");
-  let asked = 0;
+  const error = new Error("the caller's own");
   const fail = (): never => {
-    asked++;
-    throw mine;
+    throw error;
   };
+  const CONFIG = { ...QUIET, circuitBreakerThreshold: 1, retryTransient: "always" } as const;
   const unavailable = (): Promise<never> => Promise.reject(refusal(undefined, 503));
 
-  interface Given {
-    context?: CallContext;
-    random?: () => number;
-  }
-  const GIVEN: [string, Given][] = [
-    ["idempotent", { context: Object.defineProperty({}, "idempotent", { get: fail }) }],
-    ["which failures are final", { context: { [Symbol.for("tidegate.final")]: fail } as CallContext }],
-    ["random", { random: fail }],
-  ];
+  it.each<[string, CallContext, () => number]>([
+    ["idempotent", Object.defineProperty({}, "idempotent", { get: fail }), () => 0.5],
+    ["which failures are final", { [Symbol.for("tidegate.final")]: fail } as CallContext, () => 0.5],
+    ["random", {}, fail],
+  ])(
+    "%s: the call ends with that error, its permit goes back, and the core runs on",
+    async (_, context, random) => {
+      let draw = (): number => 0.5;
+      const host = Object.assign(new ManualHost(), { random: () => draw() });
+      // A probe that was not handed back would keep its place for a year.
+      const service = new tidegate.RateLimitService({ ...CONFIG, probeTimeoutMs: 31_536_000_000 }, host);
+      await rejection(service.executeWithRetry(() => Promise.reject(refusal()), { maxRetries: 0 }));
+      await host.advance(60_000);
+      const told: string[] = [];
+      service.on("core", ({ state }) => told.push(state));
+      service.on("attempt", ({ verdict }) => told.push(verdict));
 
-  it.each(GIVEN)("%s: ends the call with its error, gives the permit back, and is no trap", async (_, given) => {
-    const host = new ManualHost();
-    const config = { ...QUIET, circuitBreakerThreshold: 1, retryTransient: "always" } as const;
-    // A probe that was not handed back would hold its place for a whole day.
-    const service = new tidegate.RateLimitService({ ...config, probeTimeoutMs: 86_400_000 }, host);
+      draw = random;
+      expect(await rejection(service.executeWithRetry(unavailable, context))).toBe(error);
+      expect(service.getMetrics()).toMatchObject({ attempts: 2, retries: 0 });
+      expect(service.getCircuitState().state).toBe("half-open");
+      expect(await service.executeWithRetry(async () => "done")).toBe("done");
+      expect(service.getCircuitState().state).toBe("closed");
+      expect(told).toEqual(["ignored", "success"]);
+      expect(tidegate.coreState()).toBe("ready");
+    },
+  );
+
+  it("and one that disposes of the service: what the attempt brought is passed on", async () => {
+    const { service } = bench(CONFIG, tidegate.RateLimitService);
     const told: string[] = [];
-    service.on("core", ({ state }) => told.push(state));
-    service.on("attempt", ({ verdict }) => told.push(verdict));
-    await rejection(service.executeWithRetry(() => Promise.reject(refusal()), { maxRetries: 0 }));
-    await host.advance(60_000);
-    expect(service.getCircuitState().state).toBe("half-open");
-
-    asked = 0;
-    const hostile = given.random ? serviceThatDraws(given.random) : service;
-    expect(await rejection(hostile.executeWithRetry(unavailable, given.context))).toBe(mine);
-    expect(asked).toBe(1);
+    bench(CONFIG, tidegate.RateLimitService).service.on("core", ({ state }) => told.push(state));
+    const brought = refusal(undefined, 503);
+    const context = {
+      get idempotent(): boolean {
+        service.dispose();
+        return true;
+      },
+    };
+    expect(await rejection(service.executeWithRetry(() => Promise.reject(brought), context))).toBe(brought);
+    expect(told).toEqual([]);
   });
 });

@@ -102,7 +102,9 @@ describe("rejected", () => {
   it("counts a call whose deadline passed in a wait", async () => {
     const { service, host } = bench();
     void ended(
-      service.executeWithRetry(({ attempt }) => (attempt === 1 ? Promise.reject(refusal(1)) : new Promise(() => {}))),
+      service.executeWithRetry(({ attempt }) =>
+        attempt === 1 ? Promise.reject(refusal(1)) : new Promise(() => {}),
+      ),
     );
     await host.advance(0);
     const call = rejection(service.executeWithRetry(script("never"), { deadlineMs: 2_000 }));
@@ -207,9 +209,9 @@ describe("groups", () => {
       { resourceName: "undefined" },
     ];
     for (const pair of pairs) await service.executeWithRetry(async () => 1, pair);
-    expect(service.getMetrics().groups.map(({ resourceName, operation }) => ({ resourceName, operation }))).toEqual(
-      pairs.map(({ resourceName, operation }) => ({ resourceName, operation })),
-    );
+    expect(
+      service.getMetrics().groups.map(({ resourceName, operation }) => ({ resourceName, operation })),
+    ).toEqual(pairs.map(({ resourceName, operation }) => ({ resourceName, operation })));
   });
 
   it("are bounded: of ten thousand names the first are kept apart, and nothing goes uncounted", async () => {

@@ -8,8 +8,8 @@ import {
   type WaitInfo,
 } from "../../js/index.ts";
 import {
-  DataProviderError,
   type DataProviderMethod,
+  HttpRateLimitError,
   type ResilientDataProviderOptions,
   resilientDataProvider,
 } from "../../js/react-admin.ts";
@@ -59,6 +59,16 @@ describe("options", () => {
     const wrap = () => resilientDataProvider({}, options as ResilientDataProviderOptions);
     expect(wrap).toThrow(RateLimitConfigError);
     expect(wrap).toThrow(expect.objectContaining({ field, expected: expect.any(String) }));
+  });
+
+  test.each([
+    ["one that is not known", { retries: 3 }, "retries", 3],
+    ["one that is not legal", { deadlineMs: "15s" }, "deadlineMs", "15s"],
+    ["a method that is none", { methods: ["create", "createMany"] }, "methods", "createMany"],
+    ["nothing at all", null, "options", null],
+  ])("%s: the error says what was given", (_, options, field, value) => {
+    const wrap = () => resilientDataProvider({}, options as ResilientDataProviderOptions);
+    expect(wrap).toThrow(expect.objectContaining({ field, value }));
   });
 
   test("undefined is as good as left out", async () => {
@@ -320,7 +330,7 @@ describe("what comes out", () => {
       resourceName: "posts",
       operation: "create",
     });
-    const { originalError, cause, body } = error as DataProviderError;
+    const { originalError, cause, body } = error as HttpRateLimitError;
     expect(originalError).toBe(last);
     expect(cause).toBe(last);
     expect(body).not.toHaveProperty("errors");
@@ -335,8 +345,8 @@ describe("what comes out", () => {
     const answer = { data: null, error: { message: "" }, status: 429, statusText: "" };
     const guarded = resilientDataProvider({ create: async () => answer }, { service });
     const error = await rejection(host.drive(guarded.create()));
-    expect(error).toBeInstanceOf(DataProviderError);
-    expect((error as DataProviderError).originalError).toBe(answer);
+    expect(error).toBeInstanceOf(HttpRateLimitError);
+    expect((error as HttpRateLimitError).originalError).toBe(answer);
   });
 
   test("an open circuit says when it may close", async () => {
@@ -368,7 +378,7 @@ describe("what comes out", () => {
       resilientDataProvider({ create: failing() }, { service }).create("posts", {}),
     );
     expect(error).toMatchObject({ code: "RATE_LIMIT_CIRCUIT_OPEN", status: 429 });
-    expect(JSON.parse(JSON.stringify((error as DataProviderError).body)).retryAfterMs ?? null).toBeNull();
+    expect(JSON.parse(JSON.stringify((error as HttpRateLimitError).body)).retryAfterMs ?? null).toBeNull();
   });
 
   test("a translation is what the user reads", async () => {
@@ -397,7 +407,7 @@ describe("the deadline", () => {
   test("what did not fit says when to come back", async () => {
     const { service } = serviceOf();
     const guarded = resilientDataProvider({ create: failing(refusal({ retry_after: 20 })) }, { service });
-    const error = (await rejection(guarded.create("posts", {}))) as DataProviderError;
+    const error = (await rejection(guarded.create("posts", {}))) as HttpRateLimitError;
     expect(error.message).toBe("This is taking longer than expected. Please try again.");
     expect(error.body).toEqual({ code: "RATE_LIMIT_DEADLINE_EXCEEDED", retryAfterMs: 20_000 });
   });

@@ -2,8 +2,8 @@ import type { DataProvider, GetListParams, GetListResult } from "ra-core";
 import { expect, expectTypeOf, test } from "vitest";
 import { RateLimitError, type RateLimitErrorCode, RateLimitService } from "../../js/index.ts";
 import {
-  DataProviderError,
   type DataProviderMethod,
+  HttpRateLimitError,
   type ResilienceMeta,
   type ResilientDataProviderOptions,
   resilientDataProvider,
@@ -55,13 +55,13 @@ test("options and errors", () => {
     },
   };
   expectTypeOf<ResilienceMeta>().toHaveProperty("priority");
-  expectTypeOf<DataProviderError>().toExtend<RateLimitError>();
-  expectTypeOf<DataProviderError["body"]>().toEqualTypeOf<{
+  expectTypeOf<HttpRateLimitError>().toExtend<RateLimitError>();
+  expectTypeOf<HttpRateLimitError["body"]>().toEqualTypeOf<{
     readonly code: RateLimitErrorCode;
     readonly retryAfterMs?: number;
   }>();
   expect(resilientDataProvider(crm, options).apiUrl).toBe(crm.apiUrl);
-  expect(new DataProviderError(new RateLimitError(DETAILS)).message).toBe(DETAILS.userMessage);
+  expect(new HttpRateLimitError(new RateLimitError(DETAILS)).message).toBe(DETAILS.userMessage);
 });
 
 test("mistakes that the compiler finds", () => {

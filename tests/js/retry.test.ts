@@ -2,7 +2,14 @@ import { getEventListeners } from "node:events";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { RateLimitError, RateLimitService } from "../../js/index.ts";
 import { ManualHost } from "../../js/testing.ts";
-import type { AttemptInfo, CallContext, Outcome, RateLimitConfig, Verdict, WaitInfo } from "../../js/types.ts";
+import type {
+  AttemptInfo,
+  CallContext,
+  Outcome,
+  RateLimitConfig,
+  Verdict,
+  WaitInfo,
+} from "../../js/types.ts";
 import { type Bench, bench, deferred, ended, Log, refusal, rejection, script } from "./support/service.ts";
 
 afterEach(() => {
@@ -40,15 +47,18 @@ describe("by default", () => {
     [0, [100, 200, 400]],
     [0.5, [110, 220, 440]],
     [1, [120, 240, 480]],
-  ])("a call has three retries after 100, 200, 400 ms and a fifth more at most (draw %d)", async (draw, pauses) => {
-    const { service, host } = drawing(draw);
-    const told = pausesOf(service);
-    const operation = script(refusal());
-    const error = await host.drive(rejection(service.executeWithRetry(operation)));
-    expect(told).toEqual(pauses);
-    expect(operation.times).toBe(4);
-    expect(error).toMatchObject({ code: "RATE_LIMIT_MAX_RETRIES_EXCEEDED", attempts: 4 });
-  });
+  ])(
+    "a call has three retries after 100, 200, 400 ms and a fifth more at most (draw %d)",
+    async (draw, pauses) => {
+      const { service, host } = drawing(draw);
+      const told = pausesOf(service);
+      const operation = script(refusal());
+      const error = await host.drive(rejection(service.executeWithRetry(operation)));
+      expect(told).toEqual(pauses);
+      expect(operation.times).toBe(4);
+      expect(error).toMatchObject({ code: "RATE_LIMIT_MAX_RETRIES_EXCEEDED", attempts: 4 });
+    },
+  );
 
   it("pauses grow to ten seconds", async () => {
     const { service, host } = drawing(0, { maxRetries: 9, circuitBreakerThreshold: 100 });
@@ -99,7 +109,9 @@ describe("by default", () => {
 
   it("fifty retries in ten seconds are allowed, and one more for every five calls", async () => {
     const { service, host } = drawing(0, { sharedCooldown: false, circuitBreakerThreshold: 1_000 });
-    const calls = Array.from({ length: 100 }, () => ended(service.executeWithRetry(script(refusal(), "done"))));
+    const calls = Array.from({ length: 100 }, () =>
+      ended(service.executeWithRetry(script(refusal(), "done"))),
+    );
     await host.advance(1_000);
     const ends = await Promise.all(calls);
     expect(ends.filter(({ value }) => value === "done")).toHaveLength(70);
@@ -127,7 +139,15 @@ describe("by default", () => {
 });
 
 describe("what an operation brings", () => {
-  const values = { nothing: undefined, null: null, zero: 0, text: "x", object: { a: 1 }, list: [1], map: new Map() };
+  const values = {
+    nothing: undefined,
+    null: null,
+    zero: 0,
+    text: "x",
+    object: { a: 1 },
+    list: [1],
+    map: new Map(),
+  };
 
   it.each(Object.entries(values))("%s comes back the same", async (_, value) => {
     const { service } = bench();
@@ -211,14 +231,23 @@ describe("a delay hint", () => {
     "the draft's field": ["RateLimit", '"default";r=0;t=30', 30_000],
     "RateLimit-Reset": ["RateLimit-Reset", "30", 30_000],
     "X-RateLimit-Reset in seconds": ["X-RateLimit-Reset", "30", 30_000],
-    "X-RateLimit-Reset as a time in seconds": ["X-RateLimit-Reset", String(Date.UTC(2026, 0, 1) / 1_000 + 5), 5_000],
+    "X-RateLimit-Reset as a time in seconds": [
+      "X-RateLimit-Reset",
+      String(Date.UTC(2026, 0, 1) / 1_000 + 5),
+      5_000,
+    ],
     "X-RateLimit-Reset as a time in ms": ["X-RateLimit-Reset", String(Date.UTC(2026, 0, 1) + 1_234), 1_234],
   };
   const containers: Record<string, (name: string, value: string) => object> = {
     Headers: (name, value) => ({ headers: new Headers({ [name]: value }) }),
     "a Map": (name, value) => ({ headers: new Map([[name, value]]) }),
     "a Map in lower case": (name, value) => ({ headers: new Map([[name.toLowerCase(), value]]) }),
-    pairs: (name, value) => ({ headers: [["Content-Type", "text/plain"], [name, value]] }),
+    pairs: (name, value) => ({
+      headers: [
+        ["Content-Type", "text/plain"],
+        [name, value],
+      ],
+    }),
     "an object": (name, value) => ({ headers: { [name]: value } }),
     "an object in lower case": (name, value) => ({ headers: { [name.toLowerCase()]: value } }),
     "an object in upper case": (name, value) => ({ headers: { [name.toUpperCase()]: value } }),
@@ -233,12 +262,15 @@ describe("a delay hint", () => {
     expect(await pauseAfter(Object.assign(refusal(), container(name, value)))).toBe(ms);
   });
 
-  it.each(["error", "cause", "originalError", "response", "context"])("in the headers of its %s", async (place) => {
-    const error = Object.assign(new Error("wrapped"), {
-      [place]: { status: 429, headers: new Headers({ "retry-after": "7" }) },
-    });
-    expect(await pauseAfter(error)).toBe(7_000);
-  });
+  it.each(["error", "cause", "originalError", "response", "context"])(
+    "in the headers of its %s",
+    async (place) => {
+      const error = Object.assign(new Error("wrapped"), {
+        [place]: { status: 429, headers: new Headers({ "retry-after": "7" }) },
+      });
+      expect(await pauseAfter(error)).toBe(7_000);
+    },
+  );
 
   it.each(["body", "data", "details", "hint"])("in its %s", async (place) => {
     expect(await pauseAfter(Object.assign(refusal(), { [place]: { retryAfterMs: 1_234 } }))).toBe(1_234);
@@ -360,7 +392,9 @@ describe("the body of a refused Response without a hint in its headers", () => {
   });
 
   it("that breaks off tells nothing", async () => {
-    const broken = new ReadableStream({ pull: (controller) => controller.error(new TypeError("terminated")) });
+    const broken = new ReadableStream({
+      pull: (controller) => controller.error(new TypeError("terminated")),
+    });
     expect(await pauseAfter(respond(broken))).toBe(100);
   });
 });
@@ -368,7 +402,14 @@ describe("the body of a refused Response without a hint in its headers", () => {
 describe("a refusal that came as a value", () => {
   const values: Record<string, () => object> = {
     "of supabase-js": () => ({ data: null, error: { message: "slow down", code: "PT429" }, status: 429 }),
-    "that says success": () => ({ success: true, error: null, data: null, count: null, status: 429, statusText: "" }),
+    "that says success": () => ({
+      success: true,
+      error: null,
+      data: null,
+      count: null,
+      status: 429,
+      statusText: "",
+    }),
     "with status 420": () => ({ data: null, error: null, status: 420 }),
     "by its flag": () => ({ rateLimitExceeded: true, retryAfterMs: 100 }),
     "as a Response": () => new Response(null, { status: 429 }),
@@ -538,7 +579,9 @@ describe("a deadline", () => {
     const { service, host } = bench({ callDeadlineMs: 1_000 });
     const slow = (ms: number) => (): Promise<string> => host.sleep(ms).then(() => "done");
     expect(await host.drive(service.executeWithRetry(slow(5_000), { deadlineMs: 6_000 }))).toBe("done");
-    expect(await host.drive(rejection(service.executeWithRetry(slow(900), { deadlineMs: 500 })))).toMatchObject(LATE);
+    expect(
+      await host.drive(rejection(service.executeWithRetry(slow(900), { deadlineMs: 500 }))),
+    ).toMatchObject(LATE);
     expect(await host.drive(service.executeWithRetry(slow(5_000), { deadlineMs: Infinity }))).toBe("done");
   });
 });
@@ -602,36 +645,37 @@ describe("attemptTimeoutMs", () => {
 
 describe("an abort", () => {
   /** Brings a call to where it is aborted. */
-  const moments: Record<string, (stage: Bench, context: CallContext) => Promise<{ call: Promise<unknown> }>> = {
-    "in flight": async ({ service }, context) => ({
-      call: rejection(service.executeWithRetry(() => new Promise(() => {}), context)),
-    }),
-    "in flight, with the signal handed on": async ({ service }, context) => ({
-      call: rejection(
-        service.executeWithRetry(
-          ({ signal }) => new Promise((_, no) => signal.addEventListener("abort", () => no(signal.reason))),
-          context,
+  const moments: Record<string, (stage: Bench, context: CallContext) => Promise<{ call: Promise<unknown> }>> =
+    {
+      "in flight": async ({ service }, context) => ({
+        call: rejection(service.executeWithRetry(() => new Promise(() => {}), context)),
+      }),
+      "in flight, with the signal handed on": async ({ service }, context) => ({
+        call: rejection(
+          service.executeWithRetry(
+            ({ signal }) => new Promise((_, no) => signal.addEventListener("abort", () => no(signal.reason))),
+            context,
+          ),
         ),
-      ),
-    }),
-    "in flight of a retry": async ({ service, host }, context) => {
-      const operation = ({ attempt }: AttemptInfo): Promise<never> =>
-        attempt === 1 ? Promise.reject(refusal()) : new Promise(() => {});
-      const call = rejection(service.executeWithRetry(operation, context));
-      await host.advance(150);
-      return { call };
-    },
-    "in a backoff": async ({ service, host }, context) => {
-      const call = rejection(service.executeWithRetry(script(refusal(5)), context));
-      await host.advance(2_000);
-      return { call };
-    },
-    "while it is held": async ({ service, host }, context) => {
-      void ended(service.executeWithRetry(script(refusal(5), "done")));
-      await host.advance(1_000);
-      return { call: rejection(service.executeWithRetry(script("never"), context)) };
-    },
-  };
+      }),
+      "in flight of a retry": async ({ service, host }, context) => {
+        const operation = ({ attempt }: AttemptInfo): Promise<never> =>
+          attempt === 1 ? Promise.reject(refusal()) : new Promise(() => {});
+        const call = rejection(service.executeWithRetry(operation, context));
+        await host.advance(150);
+        return { call };
+      },
+      "in a backoff": async ({ service, host }, context) => {
+        const call = rejection(service.executeWithRetry(script(refusal(5)), context));
+        await host.advance(2_000);
+        return { call };
+      },
+      "while it is held": async ({ service, host }, context) => {
+        void ended(service.executeWithRetry(script(refusal(5), "done")));
+        await host.advance(1_000);
+        return { call: rejection(service.executeWithRetry(script("never"), context)) };
+      },
+    };
   const reasons: Record<string, unknown[]> = {
     "by default": [],
     "with an error": [new Error("navigated away")],
@@ -844,7 +888,9 @@ describe("a call's own options", () => {
       (wait: WaitInfo): void =>
         void waits.push([name, wait]);
     const begun = host.now();
-    const refused = service.executeWithRetry(script(refusal(1), refusal(), "done"), { onWait: onWait("refused") });
+    const refused = service.executeWithRetry(script(refusal(1), refusal(), "done"), {
+      onWait: onWait("refused"),
+    });
     await host.advance(500);
     const held = service.executeWithRetry(async () => "done", { onWait: onWait("held") });
     await host.drive(Promise.all([refused, held]));
@@ -869,7 +915,10 @@ describe("the retry budget", () => {
   const alone = { sharedCooldown: false, circuitBreakerThreshold: 1_000 } as const;
 
   it("ends a call whose retry it does not cover, and recovers with time", async () => {
-    const { service, host } = bench({ ...alone, retryBudget: { ratio: 0, minPerSecond: 0.2, windowMs: 10_000 } });
+    const { service, host } = bench({
+      ...alone,
+      retryBudget: { ratio: 0, minPerSecond: 0.2, windowMs: 10_000 },
+    });
     const one = (): Promise<unknown> =>
       host.drive(ended(service.executeWithRetry(script(refusal(), "done"))));
     expect(await one()).toEqual({ value: "done" });
@@ -903,7 +952,10 @@ describe("the retry budget", () => {
 describe("retryTransient", () => {
   const transient: Record<string, () => unknown> = {
     ...Object.fromEntries(
-      [408, 500, 502, 503, 504, 520, 522, 524, 529].map((status) => [status, () => refusal(undefined, status)]),
+      [408, 500, 502, 503, 504, 520, 522, 524, 529].map((status) => [
+        status,
+        () => refusal(undefined, status),
+      ]),
     ),
     network: () => new TypeError("Failed to fetch"),
     "a status of 0": () => ({ status: 0 }),
@@ -917,7 +969,11 @@ describe("retryTransient", () => {
     "a bug": () => new TypeError("x is not a function"),
     "an abort of the operation's own": () => new DOMException("no", "AbortError"),
   };
-  const attempts = async (make: () => unknown, config: Partial<RateLimitConfig>, context: CallContext = {}) => {
+  const attempts = async (
+    make: () => unknown,
+    config: Partial<RateLimitConfig>,
+    context: CallContext = {},
+  ) => {
     const { service, host } = bench({ maxRetries: 2, ...config });
     let times = 0;
     const errors: unknown[] = [];
@@ -979,16 +1035,18 @@ describe("lost connections", () => {
   };
   const count = ({ service }: Bench): number => service.getCircuitState().consecutiveFailures;
 
-  it.each(["Failed to fetch", "Load failed", "NetworkError when attempting to fetch resource.", "fetch failed"])(
-    "%s: three within five seconds count as one refusal",
-    async (text) => {
-      const stage = bench({ sharedCooldown: false });
-      for (const [number, counted] of [0, 0, 1, 1, 1, 2].entries()) {
-        await lose(stage, text);
-        expect(count(stage), `after ${number + 1}`).toBe(counted);
-      }
-    },
-  );
+  it.each([
+    "Failed to fetch",
+    "Load failed",
+    "NetworkError when attempting to fetch resource.",
+    "fetch failed",
+  ])("%s: three within five seconds count as one refusal", async (text) => {
+    const stage = bench({ sharedCooldown: false });
+    for (const [number, counted] of [0, 0, 1, 1, 1, 2].entries()) {
+      await lose(stage, text);
+      expect(count(stage), `after ${number + 1}`).toBe(counted);
+    }
+  });
 
   it("they do not while the browser says that it is offline", async () => {
     vi.stubGlobal("navigator", { onLine: false });

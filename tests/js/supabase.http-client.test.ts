@@ -5,7 +5,7 @@ import { afterEach, expect, test, vi } from "vitest";
 import { isRateLimitError, RateLimitError, RateLimitService } from "../../js/index.ts";
 import {
   type HttpClient,
-  HttpRefusal,
+  HttpRateLimitError,
   type ResilientHttpClientOptions,
   resilientHttpClient,
 } from "../../js/supabase.ts";
@@ -100,7 +100,7 @@ test("a refusal that outlasts the retries is an error that react-admin can show"
   const { project, httpClient, contacts, play } = await httpBench({ maxRetries: 1 });
   project.on("GET /rest/v1/contacts", refused(2));
   const error = await play(httpClient(contacts).catch((error: unknown) => error));
-  expect(error).toBeInstanceOf(HttpRefusal);
+  expect(error).toBeInstanceOf(HttpRateLimitError);
   expect(isRateLimitError(error)).toBe(true);
   expect(error).toMatchObject({
     name: "RateLimitError",
@@ -298,7 +298,7 @@ test("errors of the given client come out as the same objects, ours of a service
   );
   await expect(httpClient(contacts)).rejects.toBe(failure);
 
-  const refusal = new HttpRefusal(
+  const refusal = new HttpRateLimitError(
     new RateLimitError({ code: "RATE_LIMIT_CIRCUIT_OPEN", summary: "", userMessage: "Wait.", attempts: 0 }),
   );
   const outer = resilientHttpClient(service, { httpClient: () => Promise.reject(refusal) });

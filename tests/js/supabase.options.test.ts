@@ -23,6 +23,7 @@ describe("illegal options", () => {
     ["resilientFetch", "refreshWait", () => resilientFetch(service, { refreshWait: 1 } as never)],
     ["resilientFetch", "toString", () => resilientFetch(service, { toString: 1 } as never)],
     ["resilientHttpClient", "service", () => resilientHttpClient(null as never)],
+    ["resilientHttpClient", "options", () => resilientHttpClient(service, null as never)],
     ["resilientHttpClient", "httpClient", () => resilientHttpClient(service, { httpClient: {} as never })],
     ["resilientHttpClient", "headers", () => resilientHttpClient(service, { headers: {} as never })],
     ["resilientHttpClient", "fetch", () => resilientHttpClient(service, { httpClient: asked, fetch })],
@@ -30,6 +31,16 @@ describe("illegal options", () => {
   ])("%s names %s", (_, field, make) => {
     expect(make).toThrow(RateLimitConfigError);
     expect(make).toThrow(expect.objectContaining({ field }));
+  });
+
+  test.each([
+    ["refreshWait", { refreshWait: 1 }, 1],
+    ["refreshWaitMs", { refreshWaitMs: "30" }, "30"],
+    ["options", 5, 5],
+  ])("%s: the error says what was given", (field, options, value) => {
+    expect(() => resilientFetch(service, options as never)).toThrow(
+      expect.objectContaining({ field, value }),
+    );
   });
 
   test("undefined is the default, and the shared service will do", () => {

@@ -14,7 +14,12 @@ describe("ManualHost", () => {
   it("wakes sleepers in the order of their times, each at its own", async () => {
     const host = new ManualHost({ now: 0 });
     const woken: [string, number][] = [];
-    for (const [name, ms] of [["c", 300], ["a", 100], ["b", 200], ["d", 500]] as const) {
+    for (const [name, ms] of [
+      ["c", 300],
+      ["a", 100],
+      ["b", 200],
+      ["d", 500],
+    ] as const) {
       void host.sleep(ms).then(() => woken.push([name, host.now()]));
     }
     expect(host.sleeping).toBe(4);

@@ -1,3 +1,5 @@
+// biome-ignore-all lint/correctness/useHookAtTopLevel: these are fake timers, no hooks of React
+
 import { ModernFakeTimers } from "@jest/fake-timers";
 import sinon from "sinon";
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -7,6 +9,9 @@ import { ended, freshPackage, refusal, script } from "./support/service.ts";
 /** Applications test with the fake timers that they have: a service without a host of its own lives by them. */
 
 const QUIET = { logLevel: "silent", jitter: "none" } as const;
+
+/** What the test runner itself needs to talk to its worker; Vitest's own timers leave it alone as well. */
+const RUNNERS = ["nextTick"] as const;
 
 interface FakeTimers {
   /** Everything that the library fakes by default. */
@@ -31,7 +36,7 @@ const libraries: Record<string, () => FakeTimers> = {
     const others = ["hrtime", "nextTick", "performance", "queueMicrotask", "setImmediate", "clearImmediate"];
     const stillReal = [...others, "setInterval", "clearInterval", "setTimeout", "clearTimeout"];
     return {
-      install: () => timers.useFakeTimers(),
+      install: () => timers.useFakeTimers({ doNotFake: [...RUNNERS] }),
       installDate: () => timers.useFakeTimers({ doNotFake: stillReal as never }),
       advance: (ms) => timers.advanceTimersByTimeAsync(ms),
       pending: () => timers.getTimerCount(),
@@ -42,7 +47,7 @@ const libraries: Record<string, () => FakeTimers> = {
     let clock: sinon.SinonFakeTimers | undefined;
     return {
       install: () => {
-        clock = sinon.useFakeTimers({ now: Date.now() });
+        clock = sinon.useFakeTimers({ now: Date.now(), toNotFake: [...RUNNERS] });
       },
       installDate: () => {
         clock = sinon.useFakeTimers({ now: Date.now(), toFake: ["Date"] });

@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import * as glue from "../../pkg/core.js";
 import { Judgement } from "../../js/codes.ts";
 import { isRateLimitError, type RateLimitError, RateLimitService } from "../../js/index.ts";
 import { verdictName } from "../../js/judge.ts";
 import { ManualHost } from "../../js/testing.ts";
 import type { CallContext, CircuitState, RateLimitConfig, ServiceEvents } from "../../js/types.ts";
+import * as glue from "../../pkg/core.js";
 import { decode } from "./support/decode.ts";
 import { deferred, ended, refusal, type Settled } from "./support/service.ts";
 
@@ -42,7 +42,7 @@ interface Classification extends Expected {
 /** What the core itself says to a value, as far as the case tells. */
 function coreSays(value: unknown, thrown: boolean, wall: number): Expected {
   const core = new glue.ServiceCore({});
-  const code = core.judge(value, thrown, wall);
+  const code = core.judge(value, thrown, wall, undefined);
   const hintMs = core.after();
   core.free();
   const throttled = code === Judgement.throttled || code === Judgement.throttledCall;

@@ -9,7 +9,7 @@ Starts a Postgres, a gateway that limits requests in front of it, and a CRM in t
   --headless            no browser: import a file, print what happened, check it in Postgres
   --rows N              generated contacts, 1 to 100000 (default 300)
   --seed N              another seed makes other contacts and other faults (default 1)
-  --duplicates SHARE    of the rows that repeat somebody further up, 0 to 1 (default 0.02)
+  --duplicates SHARE    of the rows that repeat somebody further up, 0 to 1 (default 0)
   --file PATH           import this CSV instead
   --twice               upload the same file a second time; the same as --again same
   --again WHICH         then upload again: same, or corrected (other titles, backgrounds, phone numbers)
@@ -47,7 +47,7 @@ export function readOptions(args) {
     headless: { type: "boolean", default: false },
     rows: { type: "string", default: "300" },
     seed: { type: "string", default: "1" },
-    duplicates: { type: "string", default: "0.02" },
+    duplicates: { type: "string", default: "0" },
     file: { type: "string" },
     twice: { type: "boolean", default: false },
     again: { type: "string" },

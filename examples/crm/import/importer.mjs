@@ -1,8 +1,11 @@
 import { answerOf } from "./answers.mjs";
+import { Calls } from "./calls.mjs";
 import { companyOf, importKeyOf, keyOf, tagsOf, toContact } from "./contact.mjs";
+import { Hold } from "./hold.mjs";
 import { waitingMessage } from "./messages.mjs";
 import { createRelated } from "./related.mjs";
 import { createReport, lineOf } from "./report.mjs";
+import { Silence } from "./silence.mjs";
 import { Tally } from "./tally.mjs";
 
 /**
@@ -19,7 +22,7 @@ import { Tally } from "./tally.mjs";
  * @property {string} origin what the rows' keys belong to, such as the name of the CRM; another origin imports anew
  * @property {AbortSignal} [signal] cancels as `cancel()` does
  * @property {number} [concurrency] rows in flight at once, 1 or more; default 10
- * @property {number} [giveUpAfterMs] without any answer from the server; then the rest is skipped; default 15 minutes
+ * @property {number} [giveUpAfterMs] of trying without any answer; then the rest is skipped; default 15 minutes
  * @property {(progress: ImportProgress) => void} [onProgress] ten times a second while something may change
  *
  * @typedef {object} Waiting
@@ -72,20 +75,6 @@ export function startImport(options) {
 }
 
 /**
- * @typedef {object} Call
- * @property {number | null} waitsUntil while the service holds it
- * @property {AbortController} stop one each: Node warns when many calls listen to one signal
- */
-
-/**
- * @typedef {object} Hold
- * @property {"cooldown" | "circuit" | "offline"} reason
- * @property {number} since
- * @property {number | undefined} untilTime
- * @property {boolean} endsWithCircuit somebody may close the circuit by hand before that
- */
-
-/**
  * A row on its way.
  *
  * @typedef {object} Item
@@ -105,8 +94,10 @@ export function startImport(options) {
 
 class ImportRun {
   #options;
-  #concurrency;
   #tally = new Tally();
+  #calls;
+  #hold;
+  #related;
   #startedAt = Date.now();
   /** @type {"running" | "paused" | "cancelled" | "done"} */
   #state = "running";
@@ -118,20 +109,9 @@ class ImportRun {
   #next = 0;
   /** @type {Set<Item>} */
   #inFlight = new Set();
-  /** Calls of theirs that the service has not ended yet. @type {Set<Call>} */
-  #calls = new Set();
-  /** Nobody is sent before it is over. @type {Hold | null} */
-  #hold = null;
-  /** Rows that may be in flight now: one after a hold, and one more for each success: two, four, eight. */
-  #abreast;
-  /** Holds in a row without a success between them. */
-  #rounds = 0;
-  #unansweredInARow = 0;
-  #answers = 0;
+  #silence = new Silence();
   /** Why rows that are undecided at the end are. */
   #ending = { code: "CANCELLED", message: "" };
-  #answeredAt = Date.now();
-  #related;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #ticking;
   /** @type {(report: ImportReport) => void} */
@@ -145,11 +125,12 @@ class ImportRun {
   constructor(options) {
     checkOptions(options);
     this.#options = options;
-    this.#concurrency = options.concurrency ?? 10;
-    this.#abreast = this.#concurrency;
+    const { service, dataProvider, concurrency = 10 } = options;
+    this.#calls = new Calls(service);
+    this.#hold = new Hold(concurrency, () => service.getCircuitState().isOpen);
     this.#related = createRelated({
-      dataProvider: options.dataProvider,
-      guarded: (call, about) => this.#guarded(call, about),
+      dataProvider,
+      guarded: (operation, about) => this.#calls.make(operation, about),
     });
     this.#items = options.rows.map((row, index) => ({
       index,
@@ -182,8 +163,6 @@ class ImportRun {
   resume() {
     if (this.#state !== "paused") return;
     this.#state = "running";
-    // Nobody was asked meanwhile, so nobody failed to answer.
-    this.#answeredAt = Date.now();
     this.#pump();
     this.#tell();
   }
@@ -207,7 +186,7 @@ class ImportRun {
       total: this.#items.length,
       processed,
       retries: this.#tally.retries,
-      throttled: this.#tally.throttled,
+      throttled: this.#calls.throttled,
       ratePerSecond,
       etaMs: left === 0 ? 0 : ratePerSecond > 0 ? Math.round((left / ratePerSecond) * 1000) : null,
       waiting,
@@ -259,9 +238,7 @@ class ImportRun {
   }
 
   #mayGo() {
-    if (this.#state !== "running" || offline() || this.#inFlight.size >= this.#abreast) return false;
-    if (this.#hold !== null && this.#isOver(this.#hold)) this.#hold = null;
-    return this.#hold === null;
+    return this.#state === "running" && !offline() && this.#hold.allows(this.#inFlight.size);
   }
 
   /** @returns {Item | undefined} */
@@ -282,12 +259,12 @@ class ImportRun {
     const sentAt = Date.now();
     try {
       const data = await this.#recordOf(item);
-      const { data: created } = await this.#guarded(() => this.#attempt(item, data), {
+      const { data: created } = await this.#calls.make(() => this.#attempt(item, data), {
         resourceName: "contacts",
         operation: "create",
         idempotent: true,
       });
-      this.#wentWell();
+      this.#hold.ease();
       this.#settle(item, "imported", { id: created.id });
     } catch (error) {
       await this.#wentWrong(item, answerOf(error), sentAt);
@@ -306,52 +283,6 @@ class ImportRun {
     return { ...contact, import_key: importKeyOf(this.#options.origin, "contacts", key) };
   }
 
-  /**
-   * A call through the service; what each attempt met is counted here, where it is still the server's own answer.
-   *
-   * @template T
-   * @param {() => Promise<T>} call
-   * @param {{ resourceName: string; operation: string; idempotent: boolean }} about
-   * @returns {Promise<T>}
-   */
-  async #guarded(call, about) {
-    if (this.#ended) throw new DOMException("The import has ended", "AbortError");
-    /** @type {Call} */
-    const open = { waitsUntil: null, stop: new AbortController() };
-    this.#calls.add(open);
-    try {
-      return await this.#options.service.executeWithRetry(
-        () => {
-          open.waitsUntil = null;
-          return this.#counted(call);
-        },
-        {
-          ...about,
-          signal: open.stop.signal,
-          onWait: ({ untilTime }) => {
-            open.waitsUntil = untilTime;
-          },
-        },
-      );
-    } finally {
-      this.#calls.delete(open);
-    }
-  }
-
-  /** @template T @param {() => Promise<T>} call @returns {Promise<T>} */
-  async #counted(call) {
-    try {
-      const result = await call();
-      this.#answered();
-      return result;
-    } catch (error) {
-      const { kind } = answerOf(error);
-      if (kind === "refused") this.#tally.throttled += 1;
-      if (kind !== "unanswered" && kind !== "aborted") this.#answered();
-      throw error;
-    }
-  }
-
   /** @param {Item} item @param {object} data */
   async #attempt(item, data) {
     item.attempts += 1;
@@ -366,29 +297,18 @@ class ImportRun {
     }
   }
 
-  #answered() {
-    this.#answers += 1;
-    this.#answeredAt = Date.now();
-    this.#unansweredInARow = 0;
-  }
-
-  #wentWell() {
-    this.#rounds = 0;
-    this.#abreast = Math.min(this.#concurrency, this.#abreast + 1);
-  }
-
   /** @param {Item} item @param {import("./answers.mjs").Answer} answer @param {number} sentAt */
   async #wentWrong(item, answer, sentAt) {
     if (answer.kind === "aborted" || this.#ended) return this.#settleAborted(item);
     switch (answer.kind) {
       case "refused":
         this.#waitAsTold(answer, sentAt);
-        return this.#again.unshift(item);
+        return this.#again.push(item);
       case "there":
-        this.#wentWell();
+        this.#hold.ease();
         return this.#settleAlreadyThere(item);
       case "rejected":
-        this.#wentWell();
+        this.#hold.ease();
         return this.#settle(item, "failed", answer);
       case "unanswered":
       case "faulty":
@@ -399,10 +319,14 @@ class ImportRun {
   /** @param {{ code?: string; retryAfterMs?: number }} answer @param {number} sentAt */
   #waitAsTold({ code, retryAfterMs }, sentAt) {
     const circuit = this.#options.service.getCircuitState();
-    if (circuit.isOpen) return this.#holdFor("circuit", circuit.retryAfterMs, sentAt, true);
-    // Half-open: somebody else's probe is under way.
-    if (code === "RATE_LIMIT_CIRCUIT_OPEN") return this.#holdFor("circuit", PROBE_MS, sentAt);
-    this.#holdFor("cooldown", retryAfterMs ?? this.#patienceMs(), sentAt);
+    if (circuit.isOpen) {
+      this.#hold.begin("circuit", circuit.retryAfterMs, { sentAt, endsWithCircuit: true });
+    } else if (code === "RATE_LIMIT_CIRCUIT_OPEN") {
+      // Half-open: somebody else's probe is under way.
+      this.#hold.begin("circuit", PROBE_MS, { sentAt });
+    } else {
+      this.#hold.begin("cooldown", retryAfterMs ?? this.#hold.patienceMs, { sentAt });
+    }
   }
 
   /**
@@ -411,72 +335,34 @@ class ImportRun {
    * @param {number} sentAt
    */
   #sendAgainOrGiveUp(item, answer, sentAt) {
+    const { answers } = this.#calls;
     // While nobody is answered it is the server or the line, and no row is to blame.
-    if (this.#answers > item.answersSeen) item.strikes += 1;
-    item.answersSeen = this.#answers;
+    if (answers > item.answersSeen) item.strikes += 1;
+    item.answersSeen = answers;
     if (item.strikes >= MAX_STRIKES) {
-      return this.#settle(
-        item,
-        answer.kind === "faulty" && !item.mayBeWritten ? "failed" : "unknown",
-        answer,
-      );
+      const unsent = answer.kind === "faulty" ? "failed" : "skipped";
+      return this.#settle(item, item.mayBeWritten ? "unknown" : unsent, answer);
     }
-    if (answer.kind === "faulty") return this.#again.unshift(item);
-    const silentMs = Date.now() - this.#answeredAt;
-    if (silentMs >= (this.#options.giveUpAfterMs ?? GIVE_UP_AFTER_MS)) {
-      this.#giveUp(silentMs);
+    if (answer.kind === "faulty") return this.#again.push(item);
+    const { rows, ms } = this.#silence.lengthen(answers);
+    if (ms >= (this.#options.giveUpAfterMs ?? GIVE_UP_AFTER_MS)) {
+      this.#giveUp(ms);
       return this.#settleAborted(item);
     }
-    this.#again.unshift(item);
-    this.#unansweredInARow += 1;
-    if (this.#unansweredInARow >= SILENCE) this.#holdFor("offline", this.#patienceMs(), sentAt);
-  }
-
-  #patienceMs() {
-    return Math.min(MAX_PATIENCE_MS, 500 * 2 ** this.#rounds);
-  }
-
-  /**
-   * Rows that were on their way when a hold began may prolong it, but do not count as another round: ten answers to
-   * one burst are one event.
-   *
-   * @param {"cooldown" | "circuit" | "offline"} reason
-   * @param {number} ms Infinity: until the circuit closes
-   * @param {number} sentAt
-   */
-  #holdFor(reason, ms, sentAt, endsWithCircuit = false) {
-    const now = Date.now();
-    const untilTime = Number.isFinite(ms) ? Math.max(now + ms, this.#hold?.untilTime ?? 0) : undefined;
-    if (this.#hold === null || sentAt > this.#hold.since) this.#rounds += 1;
-    this.#hold = { reason, since: this.#hold?.since ?? now, untilTime, endsWithCircuit };
-    this.#abreast = 1;
-  }
-
-  /** @param {Hold} hold */
-  #isOver({ untilTime, endsWithCircuit }) {
-    if (untilTime !== undefined && Date.now() >= untilTime) return true;
-    return endsWithCircuit && !this.#options.service.getCircuitState().isOpen;
+    this.#again.push(item);
+    if (rows >= SILENT_ROWS) this.#hold.begin("offline", this.#hold.patienceMs, { sentAt });
   }
 
   /** @param {number} now @returns {Waiting | null} why nobody moves, or null */
   #waiting(now) {
     if (this.#state === "paused") return { reason: "paused", message: waitingMessage("paused") };
     if (offline()) return { reason: "offline", message: waitingMessage("offline") };
-    const cause = this.#hold ?? this.#heldByService(now);
-    if (cause === null) return null;
-    const { reason, untilTime } = cause;
-    return {
-      reason,
-      ...(untilTime === undefined ? {} : { untilTime }),
-      message: waitingMessage(reason, untilTime),
-    };
-  }
-
-  /** When every open call waits: until the first goes on. @param {number} now @returns {{ reason: "cooldown"; untilTime: number } | null} */
-  #heldByService(now) {
-    const waits = [...this.#calls].map(({ waitsUntil }) => waitsUntil ?? 0);
-    if (waits.length === 0 || waits.some((until) => until <= now)) return null;
-    return { reason: "cooldown", untilTime: Math.min(...waits) };
+    const { held } = this.#hold;
+    const reason = held?.reason ?? "cooldown";
+    const untilTime = held === null ? (this.#calls.heldUntil(now) ?? undefined) : held.untilTime;
+    if (held === null && untilTime === undefined) return null;
+    const message = waitingMessage(reason, untilTime);
+    return untilTime === undefined ? { reason, message } : { reason, untilTime, message };
   }
 
   /** @param {number} silentMs */
@@ -489,7 +375,7 @@ class ImportRun {
   /** @param {string} code @param {string} message for the rows that the server never took */
   #endNow(code, message) {
     this.#ending = { code, message };
-    for (const { stop } of this.#calls) stop.abort();
+    this.#calls.abort();
     for (const item of this.#items) {
       if (item.outcome === null && !this.#inFlight.has(item)) this.#settleUndecided(item);
     }
@@ -556,7 +442,7 @@ class ImportRun {
       ...this.#tally.counts,
       total: this.#items.length,
       retries: this.#tally.retries,
-      throttled: this.#tally.throttled,
+      throttled: this.#calls.throttled,
       durationMs: Date.now() - this.#startedAt,
     });
   }
@@ -618,12 +504,10 @@ const LOST =
 const TICK_MS = 100;
 /** How long to leave a half-open circuit to whoever is probing it. */
 const PROBE_MS = 250;
-/** Longest wait without a hint. */
-const MAX_PATIENCE_MS = 30_000;
 /** Unanswered rows in a row, after the service's own retries, that mean the server and not the rows. */
-const SILENCE = 3;
+const SILENT_ROWS = 3;
 /** A row that the server chokes on must not hold up the others for ever. */
-const MAX_STRIKES = 5;
+const MAX_STRIKES = 10;
 /** Longer than a restart or a tunnel, shorter than a working day. */
 const GIVE_UP_AFTER_MS = 15 * 60_000;
 /** How long a cancelled import waits for answers to what it has sent. */

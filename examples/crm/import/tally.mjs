@@ -15,8 +15,8 @@ export class Tally {
   #counts = { imported: 0, duplicate: 0, failed: 0, skipped: 0, unknown: 0 };
   /** How far it was at a time, oldest first; one sample per 100 ms at most. @type {{ at: number; processed: number }[]} */
   #samples = [];
+  /** Times that a row was sent after its first. */
   retries = 0;
-  throttled = 0;
 
   get counts() {
     return { ...this.#counts };

@@ -40,7 +40,7 @@ describe("the demo's command line", () => {
 
   it("has the defaults that the issue names", () => {
     expect(readOptions(["--headless"])).toMatchObject({
-      people: { rows: 300, seed: 1 },
+      people: { rows: 300, seed: 1, duplicates: 0 },
       withTidegate: true,
       gateway: { mode: "bucket", limits: {}, faults: {}, exposeHeaders: false, corsOnRefusals: true },
     });

@@ -106,6 +106,24 @@ describe("a refused row", () => {
     expect(report.throttled).toBeLessThanOrEqual(10 + 6);
   });
 
+  it("is patient anew after every success", async () => {
+    const storms = [0, 60_000].map((start) => Date.now() + start);
+    server.latencyMs = 1000;
+    server.trouble = () =>
+      storms.some((start) => Date.now() >= start && Date.now() < start + 15_000) ? refused() : undefined;
+    const job = startImport({
+      rows: people(60),
+      dataProvider: server.dataProvider,
+      service: plainService(),
+      origin: "test",
+      concurrency: 1,
+    });
+    await vi.advanceTimersByTimeAsync(62_100);
+    const { waiting } = job.progress;
+    expect((waiting?.untilTime ?? 0) - Date.now()).toBeLessThan(2000);
+    await finish(job);
+  });
+
   it("waits for a hint that is too long for the service", async () => {
     const service = plainService();
     service.executeWithRetry.mockRejectedValueOnce(
@@ -223,6 +241,16 @@ describe("a lost answer", () => {
     expect(report.rows({ outcome: "unknown" })[0]).toMatchObject({ index: 1, message: "fetch failed" });
   });
 
+  it("of its company, again and again, leaves a row unsent", async () => {
+    server.trouble = (resource) => (resource === "companies" ? lost(false) : undefined);
+    const rows = people(30).map((row, index) => (index === 1 ? { ...row, company: "Acme" } : row));
+    const report = await runImport(server, { rows, concurrency: 2 });
+    expect(report).toMatchObject({ imported: 29, skipped: 1, unknown: 0 });
+    expect(report.rows({ outcome: "skipped" })).toMatchObject([
+      { index: 1, attempts: 0, message: "fetch failed" },
+    ]);
+  });
+
   it("of everybody is an outage: waited out without blaming a row", async () => {
     const until = Date.now() + 600_000;
     server.trouble = () => (Date.now() < until ? lost(false) : undefined);
@@ -264,7 +292,7 @@ describe("an answer that is final", () => {
     server.trouble = (_, { first_name }) => (first_name === "P2" ? broken(500) : undefined);
     const report = await runImport(server, { rows: people(3) });
     expect(report).toMatchObject({ imported: 2, failed: 1 });
-    expect(report.rows({ outcome: "failed" })[0]?.attempts).toBe(5);
+    expect(report.rows({ outcome: "failed" })[0]?.attempts).toBe(10);
   });
 
   it("calls a row a duplicate that an earlier import brought", async () => {
@@ -310,6 +338,38 @@ describe("pause, cancel, offline", () => {
     expect(job.progress).toMatchObject({ state: "paused", imported: 10, waiting: { reason: "paused" } });
     job.resume();
     expect((await finish(job)).imported).toBe(30);
+  });
+
+  it("does not take a long pause for a server that is gone", async () => {
+    server.latencyMs = 100;
+    server.trouble = (_, _data, nth) => (nth <= 3 ? lost(false) : undefined);
+    const job = startImport({
+      rows: people(3),
+      dataProvider: server.dataProvider,
+      service: plainService(),
+      origin: "test",
+      concurrency: 1,
+      giveUpAfterMs: 600_000,
+    });
+    await vi.advanceTimersByTimeAsync(150);
+    job.pause();
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    job.resume();
+    expect(await finish(job)).toMatchObject({ imported: 3 });
+  });
+
+  it("does not take the sleep of a laptop for a server that is gone", async () => {
+    const until = Date.now() + 5 * 3_600_000 + 60_000;
+    server.trouble = () => (Date.now() < until ? lost(false) : undefined);
+    const job = startImport({
+      rows: people(20),
+      dataProvider: server.dataProvider,
+      service: plainService(),
+      origin: "test",
+    });
+    await vi.advanceTimersByTimeAsync(20_000);
+    vi.setSystemTime(Date.now() + 5 * 3_600_000);
+    expect(await finish(job)).toMatchObject({ imported: 20 });
   });
 
   it("cancels: what is in flight keeps its answer, the rest is skipped, nobody is left undecided", async () => {

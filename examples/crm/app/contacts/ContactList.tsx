@@ -10,7 +10,7 @@ import {
   SimpleList,
   TopToolbar,
 } from "react-admin";
-import { useImportSession } from "../import/ImportSession.tsx";
+import { useImportFlow } from "../import/ImportFlow.tsx";
 import { Logo } from "../layout/Logo.tsx";
 import { type Contact, firstEmail, fullName, statuses } from "./contact.ts";
 import { ContactAvatar, EmailField, NameField, StatusField, TagsField } from "./fields.tsx";
@@ -100,7 +100,7 @@ function Actions() {
 }
 
 function ImportButton({ variant }: { variant: "contained" | "outlined" }) {
-  const { open } = useImportSession();
+  const { open } = useImportFlow();
   return (
     <Button
       variant={variant}

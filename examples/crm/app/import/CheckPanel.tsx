@@ -18,12 +18,12 @@ import {
 } from "@mui/material";
 import { bytes, count, counted } from "../words.ts";
 import type { CheckedFile, Remark } from "./checkFile.ts";
-import { useImportSession } from "./ImportSession.tsx";
+import { useImportFlow } from "./ImportFlow.tsx";
 import { Tiles } from "./Tiles.tsx";
 
 /** What was understood of the file, before anything is sent. */
 export function CheckPanel({ file }: { file: CheckedFile }) {
-  const { start, another } = useImportSession();
+  const { start, another } = useImportFlow();
   const sendable = Math.max(0, file.rows.length - file.duplicates - file.unreadable.length);
   return (
     <>

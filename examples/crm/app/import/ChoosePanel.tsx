@@ -13,7 +13,7 @@ import {
 } from "@mui/material";
 import { type DragEvent, useRef, useState } from "react";
 import { count } from "../words.ts";
-import { useImportSession } from "./ImportSession.tsx";
+import { useImportFlow } from "./ImportFlow.tsx";
 import { sampleFile } from "./sampleFile.ts";
 
 interface Props {
@@ -24,7 +24,7 @@ interface Props {
 }
 
 export function ChoosePanel({ problem, reading }: Props) {
-  const { choose } = useImportSession();
+  const { choose } = useImportFlow();
   const input = useRef<HTMLInputElement>(null);
   const drop = useDrop((file) => void choose(file));
 
@@ -92,7 +92,7 @@ export function ChoosePanel({ problem, reading }: Props) {
 
 /** Made-up people for whoever has no file at hand. */
 function Sample({ disabled }: { disabled: boolean }) {
-  const { choose } = useImportSession();
+  const { choose } = useImportFlow();
   const [rows, setRows] = useState(300);
   return (
     <Box sx={{ display: "flex", flexWrap: "wrap", alignItems: "center", gap: 1.5 }}>

@@ -2,13 +2,13 @@ import CloseIcon from "@mui/icons-material/Close";
 import { Box, Dialog, DialogTitle, IconButton, type Theme, Typography, useMediaQuery } from "@mui/material";
 import { CheckPanel } from "./CheckPanel.tsx";
 import { ChoosePanel } from "./ChoosePanel.tsx";
-import { type Stage, useImportSession } from "./ImportSession.tsx";
+import { type Stage, useImportFlow } from "./ImportFlow.tsx";
 import { ReportPanel } from "./ReportPanel.tsx";
 import { RunningPanel } from "./RunningPanel.tsx";
 
 /** The import from file to report. Closing it while rows are sent leaves the import running. */
 export function ImportDialog() {
-  const { stage, isOpen, close } = useImportSession();
+  const { stage, isOpen, close } = useImportFlow();
   const isPhone = useMediaQuery<Theme>((theme) => theme.breakpoints.down("sm"));
   return (
     <Dialog

@@ -19,7 +19,7 @@ import type { ReportRow } from "../../import/report.mjs";
 import { count, counted, outcomeWords, span } from "../words.ts";
 import type { CheckedFile } from "./checkFile.ts";
 import { saveAs } from "./download.ts";
-import { type Stage, useImportSession } from "./ImportSession.tsx";
+import { type Stage, useImportFlow } from "./ImportFlow.tsx";
 import { countOutcomes, type PersonalOutcome } from "./outcomes.ts";
 import { rowLabel } from "./rowLabel.ts";
 import { Tiles } from "./Tiles.tsx";
@@ -27,7 +27,7 @@ import { Tiles } from "./Tiles.tsx";
 type Props = Extract<Stage, { name: "report" }>;
 
 export function ReportPanel({ file, report, cancelled }: Props) {
-  const { start, another, close } = useImportSession();
+  const { start, another, close } = useImportFlow();
   const counts = countOutcomes(report);
   const troubled = [...report.rows({ outcome: "failed" }), ...report.rows({ outcome: "unknown" })];
 

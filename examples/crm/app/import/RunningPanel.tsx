@@ -10,8 +10,8 @@ import { useLingering } from "../useLingering.ts";
 import { useNow } from "../useNow.ts";
 import { count, counted, rate, span, waitingWords } from "../words.ts";
 import { Announcer } from "./Announcer.tsx";
-import type { Stage } from "./ImportSession.tsx";
-import { useImportSession } from "./ImportSession.tsx";
+import type { Stage } from "./ImportFlow.tsx";
+import { useImportFlow } from "./ImportFlow.tsx";
 import { ProgressBar, percentOf } from "./ProgressBar.tsx";
 import { SpeedCurve } from "./SpeedCurve.tsx";
 import { Tiles } from "./Tiles.tsx";
@@ -19,7 +19,7 @@ import { Tiles } from "./Tiles.tsx";
 type Props = Extract<Stage, { name: "running" }>;
 
 export function RunningPanel({ file, job, progress, history }: Props) {
-  const { close } = useImportSession();
+  const { close } = useImportFlow();
   const now = useNow(250);
   const slowed = useLingering(progress.waiting?.reason === "cooldown" ? progress.waiting : null, lingerMs);
   const waiting = waitingWords({ ...progress, waiting: progress.waiting ?? slowed }, now);

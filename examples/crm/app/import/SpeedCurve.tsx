@@ -1,6 +1,6 @@
 import { Box, useTheme } from "@mui/material";
 import { rate } from "../words.ts";
-import type { Sample } from "./ImportSession.tsx";
+import type { Sample } from "./ImportFlow.tsx";
 
 /** Rows per second over the last minute, with a mark wherever the server refused. */
 export function SpeedCurve({ history }: { history: Sample[] }) {

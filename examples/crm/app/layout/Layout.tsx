@@ -4,7 +4,7 @@ import { DemoProvider } from "../demo/DemoContext.tsx";
 import { DemoPanel } from "../demo/DemoPanel.tsx";
 import { StatusBar } from "../demo/StatusBar.tsx";
 import { ImportDialog } from "../import/ImportDialog.tsx";
-import { ImportProvider } from "../import/ImportSession.tsx";
+import { ImportProvider } from "../import/ImportFlow.tsx";
 import { TopBar } from "./TopBar.tsx";
 
 /** react-admin's layout without its side menu: this CRM has one resource. */

@@ -3,7 +3,7 @@ import { AppBar, Box, Button, CircularProgress, Toolbar, Typography } from "@mui
 import { LoadingIndicator, TitlePortal } from "react-admin";
 import { Link } from "react-router";
 import { useDemo } from "../demo/DemoContext.tsx";
-import { useImportSession } from "../import/ImportSession.tsx";
+import { useImportFlow } from "../import/ImportFlow.tsx";
 import { percentOf } from "../import/ProgressBar.tsx";
 import { Logo } from "./Logo.tsx";
 
@@ -36,7 +36,7 @@ export function TopBar() {
 
 /** The way back to an import that goes on in the background. */
 function RunningImportButton() {
-  const { stage, isOpen, open } = useImportSession();
+  const { stage, isOpen, open } = useImportFlow();
   if (isOpen || (stage.name !== "running" && stage.name !== "report")) return null;
   const percent = stage.name === "running" ? percentOf(stage.progress) : 100;
   return (

@@ -26,7 +26,7 @@ export interface Sample {
   throttled: number;
 }
 
-export interface ImportSession {
+export interface ImportFlow {
   stage: Stage;
   /** The import lives on when its dialog is closed; it is shown in the top bar then. */
   isOpen: boolean;
@@ -37,12 +37,12 @@ export interface ImportSession {
   another(): void;
 }
 
-const ImportContext = createContext<ImportSession | null>(null);
+const ImportContext = createContext<ImportFlow | null>(null);
 
-export function useImportSession(): ImportSession {
-  const session = useContext(ImportContext);
-  if (session === null) throw new Error("useImportSession needs an ImportProvider above it; see Layout.tsx.");
-  return session;
+export function useImportFlow(): ImportFlow {
+  const flow = useContext(ImportContext);
+  if (flow === null) throw new Error("useImportFlow needs an ImportProvider above it; see Layout.tsx.");
+  return flow;
 }
 
 /** Keeps the one import of this tab above the pages, so that it survives walking around in the CRM. */
@@ -84,7 +84,7 @@ export function ImportProvider({ children }: { children: ReactNode }) {
   useSampling(stage.name === "running", setStage);
   useWarningBeforeUnload(stage.name === "running");
 
-  const session = useMemo<ImportSession>(
+  const flow = useMemo<ImportFlow>(
     () => ({
       stage,
       isOpen,
@@ -99,7 +99,7 @@ export function ImportProvider({ children }: { children: ReactNode }) {
     }),
     [stage, isOpen, choose, start],
   );
-  return <ImportContext.Provider value={session}>{children}</ImportContext.Provider>;
+  return <ImportContext.Provider value={flow}>{children}</ImportContext.Provider>;
 }
 
 /** Says in passing how an import ended whose dialog was closed. */
