@@ -101,6 +101,18 @@ const WASM_FEATURES = [
   "sign-ext",
 ].map((feature) => `--enable-${feature}`);
 
+/** Alone: beside the rlib that the tests link, cargo builds the cdylib without link-time optimisation, a fifth larger. */
+const CDYLIB = ["rustc", "--lib", "--crate-type", "cdylib"];
+
+/**
+ * Nothing in the core recurses. What lies behind the stack is addressed in fewer bytes than behind the usual megabyte,
+ * and a page needs less memory. A stack that overflows all the same runs into address 0, and traps.
+ */
+const SMALL_STACK = "-Clink-arg=-zstack-size=65536";
+
+/** The lowest kilobyte is the far end of the stack: only who is about to overflow it gets there. */
+const WASM_OPTIMISATIONS = ["-Oz", "--converge", "--low-memory-unused"];
+
 /**
  * Compiles the program that runs wasm-bindgen. It has a folder of its own, so that the features and the profile of
  * other cargo commands never make it stale; debug, because it runs for a second and compiles for half a minute.
@@ -125,8 +137,8 @@ function buildCore(log) {
       await run(
         "compiling the core",
         "cargo",
-        ["build", "--release", "--lib", "--locked", "--target", WASM_TARGET, "--target-dir", "target"],
-        { log, env: { CARGO_ENCODED_RUSTFLAGS: anonymousPaths() } },
+        [...CDYLIB, "--release", "--locked", "--target", WASM_TARGET, "--target-dir", "target"],
+        { log, env: { CARGO_ENCODED_RUSTFLAGS: [SMALL_STACK, ...anonymousPaths()].join("\x1f") } },
       );
       const compiled = at("target", WASM_TARGET, "release", "tidegate.wasm");
       await run("running wasm-bindgen", at(DRIVER), [compiled, folder], { log });
@@ -136,7 +148,7 @@ function buildCore(log) {
         process.execPath,
         [
           installed("binaryen", "bin/wasm-opt"),
-          "-Oz",
+          ...WASM_OPTIMISATIONS,
           ...WASM_FEATURES,
           "--strip-debug",
           "--strip-producers",
@@ -154,7 +166,7 @@ function buildCore(log) {
 
 /** Panic messages name source files: without this, those of the machine that built it. */
 function anonymousPaths() {
-  return machineFolders.map((folder) => `--remap-path-prefix=${folder}=`).join("\x1f");
+  return machineFolders.map((folder) => `--remap-path-prefix=${folder}=`);
 }
 
 const machineFolders = [

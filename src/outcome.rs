@@ -169,26 +169,32 @@ impl Outcome {
 
     /// Reads `root` and what hangs on it, breadth first, so that a bound on the number keeps what is near.
     fn walk<F: Foreign>(&mut self, root: &F, role: Role) {
-        let mut line = vec![(root.clone(), role, 0_u32)];
+        let mut line = vec![Visit { value: root.clone(), role, depth: 0 }];
         let mut next = 0_usize;
-        while let Some((value, role, depth)) = line.get(next).cloned() {
-            next = next.saturating_add(1);
-            self.places.push(Place::read(&value, role));
+        while let Some(visit) = line.get(next) {
+            self.places.push(Place::read(&visit.value, visit.role));
             for (key, linked) in LINKS {
-                let Some(linked) =
-                    role.link(*linked).filter(|_| depth < MAX_DEPTH && line.len() < MAX_PLACES)
-                else {
-                    continue;
-                };
-                if let Some(child) = value.get(key)
-                    && (child.is_object() || linked != Role::Error)
-                    && !line.iter().any(|(other, ..)| other.same(&child))
-                {
-                    line.push((child, linked, depth.saturating_add(1)));
-                }
+                line.extend(from_here(&line, next, key, *linked));
             }
+            next = next.saturating_add(1);
         }
     }
+}
+
+/// An object in the line of those to be read.
+struct Visit<F> {
+    value: F,
+    role: Role,
+    depth: u32,
+}
+
+/// What hangs by `key` on the object at `here`, if it is to be read and does not stand in the line already.
+fn from_here<F: Foreign>(line: &[Visit<F>], here: usize, key: &str, linked: Role) -> Option<Visit<F>> {
+    let Visit { value, role, depth } = line.get(here)?;
+    let role = role.link(linked).filter(|_| *depth < MAX_DEPTH && line.len() < MAX_PLACES)?;
+    let child = value.get(key).filter(|child| child.is_object() || role != Role::Error)?;
+    let is_known = line.iter().any(|other| other.value.same(&child));
+    (!is_known).then(|| Visit { value: child, role, depth: depth.saturating_add(1) })
 }
 
 /// As what an object is read.

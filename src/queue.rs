@@ -207,7 +207,10 @@ impl Heap {
     }
 
     fn swap(&mut self, one: usize, other: usize, seats: &mut [Option<Seat>]) {
-        self.0.swap(one, other);
+        // `swap` may panic, and a panic about an index brings a kilobyte of number formatting with it.
+        if let Ok([one, other]) = self.0.get_disjoint_mut([one, other]) {
+            std::mem::swap(one, other);
+        }
         self.tell(one, seats);
         self.tell(other, seats);
     }

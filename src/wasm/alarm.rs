@@ -1,12 +1,11 @@
 //! The default alarm of `js/host.ts`: a timer of the platform that an `AbortSignal` can end early.
 
 use std::cell::Cell;
-use std::future::Future;
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use gloo_timers::future::TimeoutFuture;
+use gloo_timers::callback::Timeout;
 use js_sys::Promise;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
@@ -17,63 +16,58 @@ use web_sys::AbortSignal;
 #[wasm_bindgen]
 pub fn sleep(ms: f64, signal: Option<AbortSignal>) -> Promise {
     wasm_bindgen_futures::future_to_promise(async move {
-        if !signal.as_ref().is_some_and(AbortSignal::aborted) {
-            alarm(ms, signal).await;
-        }
+        let bell = Rc::new(Bell::default());
+        let _timer = Timeout::new(timer_ms(ms), ringing(&bell));
+        let _listener = signal.map(|signal| Listener::new(signal, &bell));
+        poll_fn(|context| {
+            if bell.rung.get() {
+                return Poll::Ready(());
+            }
+            bell.waker.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
         Ok(JsValue::UNDEFINED)
     })
 }
 
-async fn alarm(ms: f64, signal: Option<AbortSignal>) {
-    let aborted = signal.map(Aborted::of);
-    let mut timer = pin!(TimeoutFuture::new(timer_ms(ms)));
-    std::future::poll_fn(|context| {
-        if aborted.as_ref().is_some_and(|aborted| aborted.poll(context.waker())) {
-            return Poll::Ready(());
-        }
-        timer.as_mut().poll(context)
-    })
-    .await;
-}
-
-/// A listener for `abort` that is removed when nobody waits any more.
-struct Aborted {
-    signal: AbortSignal,
-    listener: Closure<dyn FnMut()>,
-    state: Rc<State>,
-}
-
+/// What the timer and the signal ring.
 #[derive(Default)]
-struct State {
-    aborted: Cell<bool>,
+struct Bell {
+    rung: Cell<bool>,
     waker: Cell<Option<Waker>>,
 }
 
-impl Aborted {
-    fn of(signal: AbortSignal) -> Self {
-        let state = Rc::new(State::default());
-        let told = Rc::clone(&state);
-        let listener = Closure::new(move || {
-            told.aborted.set(true);
-            if let Some(waker) = told.waker.take() {
-                waker.wake();
-            }
-        });
-        // A signal that takes no listeners is one that never aborts.
-        let _ = signal.add_event_listener_with_callback("abort", listener.as_ref().unchecked_ref());
-        Self { signal, listener, state }
-    }
-
-    fn poll(&self, waker: &Waker) -> bool {
-        self.state.waker.set(Some(waker.clone()));
-        self.state.aborted.get()
+fn ringing(bell: &Rc<Bell>) -> impl FnMut() + 'static {
+    let bell = Rc::clone(bell);
+    move || {
+        bell.rung.set(true);
+        if let Some(waker) = bell.waker.take() {
+            waker.wake();
+        }
     }
 }
 
-impl Drop for Aborted {
+/// A listener for `abort` that is removed when nobody waits any more.
+struct Listener {
+    signal: AbortSignal,
+    callback: Closure<dyn FnMut()>,
+}
+
+impl Listener {
+    fn new(signal: AbortSignal, bell: &Rc<Bell>) -> Self {
+        bell.rung.set(signal.aborted());
+        let callback = Closure::new(ringing(bell));
+        // A signal that takes no listeners is one that never aborts.
+        let _ = signal.add_event_listener_with_callback("abort", callback.as_ref().unchecked_ref());
+        Self { signal, callback }
+    }
+}
+
+impl Drop for Listener {
     fn drop(&mut self) {
-        let listener = self.listener.as_ref().unchecked_ref();
-        let _ = self.signal.remove_event_listener_with_callback("abort", listener);
+        let callback = self.callback.as_ref().unchecked_ref();
+        let _ = self.signal.remove_event_listener_with_callback("abort", callback);
     }
 }
 

@@ -11,7 +11,6 @@ use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
 use crate::outcome::Foreign;
 
 /// A value from JavaScript.
-#[derive(Clone)]
 pub(super) struct Value {
     js: JsValue,
     /// As a container of headers, listed once: it is asked for a dozen names.
@@ -19,7 +18,6 @@ pub(super) struct Value {
 }
 
 /// What a container of headers holds.
-#[derive(Clone)]
 enum Listed {
     /// Arrays of name and value.
     Pairs(Vec<JsValue>),
@@ -95,14 +93,20 @@ impl Foreign for Value {
     }
 }
 
+impl Clone for Value {
+    fn clone(&self) -> Self {
+        Self::of(self.js.clone())
+    }
+}
+
 impl Value {
-    pub(super) fn of(value: &JsValue) -> Self {
-        Self { js: value.clone(), listed: OnceCell::new() }
+    pub(super) const fn of(js: JsValue) -> Self {
+        Self { js, listed: OnceCell::new() }
     }
 
     /// What asking brought, unless that is nothing.
     fn present(asked: Result<JsValue, JsValue>) -> Option<Self> {
-        asked.ok().filter(|value| !value.is_undefined() && !value.is_null()).map(|value| Self::of(&value))
+        asked.ok().filter(|value| !value.is_undefined() && !value.is_null()).map(Self::of)
     }
 
     fn by_getter(&self, name: &str) -> Option<Self> {

@@ -198,7 +198,7 @@ impl ServiceCore {
 
     /// Reads and judges what an attempt brought, with what was read of its body (`undefined`: nothing). Returns the
     /// verdict's code; a hint is in `after`.
-    pub fn judge(&self, value: &JsValue, thrown: bool, wall: f64, body: &JsValue) -> u32 {
+    pub fn judge(&self, value: JsValue, thrown: bool, wall: f64, body: JsValue) -> u32 {
         let value = foreign::Value::of(value);
         let mut outcome = if thrown { Outcome::thrown(&value) } else { Outcome::resolved(&value) };
         if !body.is_undefined() {
@@ -248,7 +248,7 @@ impl ServiceCore {
 
 /// The delay hint in what a server wrote, such as `{ body: … }` or `{ message: … }`; NaN without one.
 #[wasm_bindgen]
-pub fn hint_in(value: &JsValue, wall: f64) -> f64 {
+pub fn hint_in(value: JsValue, wall: f64) -> f64 {
     hint(&Outcome::thrown(&foreign::Value::of(value)), WallTime::from_ms(wall)).map_or(f64::NAN, Span::as_f64)
 }
 
