@@ -45,14 +45,46 @@ export class Call {
   }
 }
 
-/** Calls back when the signal aborts, at once when it has. Returns the way to stop listening. */
+/**
+ * Calls back when the signal aborts, at once when it has. Returns the way to stop listening.
+ *
+ * However many calls share a signal, it has one listener of ours: Node warns of a leak at the eleventh.
+ */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   if (signal.aborted) {
     callback();
     return () => {};
   }
-  signal.addEventListener("abort", callback, { once: true });
-  return () => signal.removeEventListener("abort", callback);
+  const audience = audiences.get(signal) ?? listen(signal);
+  const hear = (): void => callback();
+  audience.hearers.add(hear);
+  return () => {
+    audience.hearers.delete(hear);
+    if (audience.hearers.size === 0) audience.leave();
+  };
+}
+
+interface Audience {
+  hearers: Set<() => void>;
+  leave(): void;
+}
+
+const audiences = new WeakMap<AbortSignal, Audience>();
+
+function listen(signal: AbortSignal): Audience {
+  const hearers = new Set<() => void>();
+  const leave = (): void => {
+    signal.removeEventListener("abort", tell);
+    audiences.delete(signal);
+  };
+  const tell = (): void => {
+    leave();
+    for (const hear of hearers) hear();
+  };
+  const audience = { hearers, leave };
+  signal.addEventListener("abort", tell);
+  audiences.set(signal, audience);
+  return audience;
 }
 
 /** What a signal aborted with; the platform gives a DOMException named AbortError by default. */
