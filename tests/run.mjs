@@ -39,6 +39,11 @@ const SUITES = [
     title: "TypeScript: types of the example",
     run: node("typescript", "bin/tsc", "--project", "examples/crm/tsconfig.json", "--noEmit"),
   },
+  {
+    group: "js",
+    title: "TypeScript: types of the example's server and importer",
+    run: node("typescript", "bin/tsc", "--project", "examples/crm/tsconfig.node.json", "--noEmit"),
+  },
   { group: "js", title: "TypeScript: tests in Node", run: vitest },
   { group: "package", title: "Package: what is published", run: own("./packaging/run.mjs") },
   { group: "package", title: "Package: sizes", run: packageSizes },

@@ -11,6 +11,7 @@ import type { DataProvider } from "react-admin";
 import { isRateLimitError, RateLimitService } from "tidegate";
 import { resilientDataProvider } from "tidegate/react-admin";
 import { resilientFetch } from "tidegate/supabase";
+import { importSettings } from "../import/settings.mjs";
 import type { CrmConfig } from "./config.ts";
 import { withContactSearch } from "./contacts/search.ts";
 
@@ -28,9 +29,8 @@ export interface Connection {
 
 export function connect(config: CrmConfig): Connection {
   const service = new RateLimitService({
-    // An import waits an open circuit out whatever it is set to, and one probe in 10 s is no load for a server.
-    circuitResetMs: 10_000,
-    retryTransient: "idempotent",
+    // The import sends nearly everything here, so its needs decide.
+    ...importSettings,
     // The page shows every refusal; a line in the console for each of hundreds helps nobody.
     logLevel: "error",
   });

@@ -54,7 +54,7 @@ export async function checkContacts(backend, rows, origin) {
 /** @param {Pick<import("../server/backend.mjs").Backend, "sql">} backend @returns {Promise<Stored[]>} */
 async function storedContacts(backend) {
   const contacts = await backend.sql(`
-    select import_key, first_name, last_name, contacts.linkedin_url, companies.name as company, email_jsonb
+    select contacts.import_key, first_name, last_name, contacts.linkedin_url, companies.name as company, email_jsonb
     from contacts left join companies on companies.id = contacts.company_id`);
   return /** @type {any[]} */ (contacts);
 }

@@ -255,7 +255,6 @@ function verdict({ contacts, expected, present, missing, doubled, doubledCompani
   ];
   for (const key of missing.slice(0, 3)) lines.push(`  missing: ${key}`);
   for (const { key, times } of doubled.slice(0, 3)) lines.push(`  ${times} times: ${key}`);
-  if (doubledCompanies + doubledTags > 0)
-    lines.push(`  doubled: ${doubledCompanies} companies, ${doubledTags} tags`);
+  lines.push(`doubled companies: ${doubledCompanies}; doubled tags: ${doubledTags}`);
   return lines;
 }

@@ -103,7 +103,7 @@ export function keyOf(row) {
 }
 
 /**
- * A row's key as the server stores it, unique there. The same for the same origin, table and key for ever, so nothing
+ * The key of a row, a company or a tag as the server stores it, unique there. The same for the same origin, table and key for ever, so nothing
  * has to be remembered between two uploads.
  *
  * @param {string} origin what the keys belong to, such as the name of the CRM

@@ -125,11 +125,12 @@ class ImportRun {
   constructor(options) {
     checkOptions(options);
     this.#options = options;
-    const { service, dataProvider, concurrency = 10 } = options;
+    const { service, dataProvider, origin, concurrency = 10 } = options;
     this.#calls = new Calls(service);
     this.#hold = new Hold(concurrency, () => service.getCircuitState().isOpen);
     this.#related = createRelated({
       dataProvider,
+      origin,
       guarded: (operation, about) => this.#calls.make(operation, about),
     });
     this.#items = options.rows.map((row, index) => ({

@@ -10,6 +10,7 @@ import { COLUMNS } from "../csv/columns.mjs";
  * @property {Row[]} rows cells as they stand in the file; blank lines are left out
  * @property {number[]} lines the line of the file on which each row begins; the header is line 1
  * @property {string[]} columns the file's columns, known ones under their canonical names
+ * @property {string[]} headers the columns as the file itself names them, trimmed; "" where it does not
  * @property {string[]} missing known columns that it lacks; their cells count as empty
  * @property {string[]} ignored columns that no contact has
  * @property {{ line: number; message: string }[]} warnings rows that look broken but can be read
@@ -49,6 +50,7 @@ export function parseContacts(input) {
     rows: records.map(({ cells }) => toRow(columns, cells)),
     lines: records.map(({ line }) => line),
     columns,
+    headers: header.cells.map((cell) => cell.trim()),
     missing: COLUMNS.filter((column) => !columns.includes(column)),
     ignored: columns.filter((column) => !isKnown(column)),
     warnings: records.flatMap(({ line, cells }) => warningsFor(line, cells.length, columns.length)),

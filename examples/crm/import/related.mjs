@@ -1,18 +1,21 @@
-import { fold } from "./contact.mjs";
+import { answerOf } from "./answers.mjs";
+import { fold, importKeyOf } from "./contact.mjs";
 
 /**
  * Companies and tags by name: found whatever their letter case, created when they are not there.
  *
- * One lookup per name and import: callers that ask for the same name at the same time share it. Atomic CRM's tables
- * have no unique constraint on names, so a creation is never repeated blindly: it is sent at most once per lookup, and
- * who asks again after a failure begins with another lookup, which finds what an answer that was lost has created.
+ * One lookup per name and import: callers that ask for the same name at the same time share it. Names are not unique
+ * in Atomic CRM, so what is created carries an `import_key` made from its name, which is. A creation may thus arrive
+ * twice, and it does without our doing: browsers send a request again when a connection that was kept alive ends before
+ * the answer. Whoever is refused for that key was not the first, and takes what is there.
  *
  * @param {object} options
  * @param {Pick<import("ra-core").DataProvider, "getList" | "create">} options.dataProvider
+ * @param {string} options.origin what the keys belong to, as for contacts
  * @param {<T>(call: () => Promise<T>, about: { resourceName: string; operation: string; idempotent: boolean }) => Promise<T>} options.guarded
  *   makes a call through the rate limit service
  */
-export function createRelated({ dataProvider, guarded }) {
+export function createRelated({ dataProvider, origin, guarded }) {
   /** @type {Map<string, Promise<number>>} */
   const known = new Map();
 
@@ -36,30 +39,43 @@ export function createRelated({ dataProvider, guarded }) {
 
   /** @param {"companies" | "tags"} resource @param {string} name @param {object} rest */
   async function findOrCreate(resource, name, rest) {
-    const found = await find(resource, name);
-    if (found !== undefined) return found;
-    const data = { name: name.normalize("NFC").trim(), ...rest };
-    const created = await guarded(() => dataProvider.create(resource, { data }), {
-      resourceName: resource,
-      operation: "create",
-      idempotent: false,
-    });
-    return Number(created.data.id);
+    const named = await list(resource, { "name@imatch": samePattern(name) });
+    const match = named.find((record) => fold(record.name) === fold(name));
+    return match === undefined ? createOnce(resource, name, rest) : Number(match.id);
   }
 
-  /** @param {"companies" | "tags"} resource @param {string} name @returns {Promise<number | undefined>} the oldest one's id */
-  async function find(resource, name) {
+  /** @param {"companies" | "tags"} resource @param {string} name @param {object} rest */
+  async function createOnce(resource, name, rest) {
+    const import_key = importKeyOf(origin, resource, fold(name));
+    const data = { name: name.normalize("NFC").trim(), ...rest, import_key };
+    try {
+      const created = await guarded(() => dataProvider.create(resource, { data }), {
+        resourceName: resource,
+        operation: "create",
+        idempotent: true,
+      });
+      return Number(created.data.id);
+    } catch (error) {
+      if (answerOf(error).kind !== "there") throw error;
+      // By its key: whoever works in the CRM may have given it another name since.
+      const [present] = await list(resource, { "import_key@eq": import_key });
+      if (present === undefined) throw error;
+      return Number(present.id);
+    }
+  }
+
+  /** @param {"companies" | "tags"} resource @param {Record<string, string>} filter @returns the oldest first */
+  async function list(resource, filter) {
     const { data } = await guarded(
       () =>
         dataProvider.getList(resource, {
           pagination: { page: 1, perPage: 50 },
           sort: { field: "id", order: "ASC" },
-          filter: { "name@imatch": samePattern(name) },
+          filter,
         }),
       { resourceName: resource, operation: "getList", idempotent: true },
     );
-    const match = data.find((record) => fold(record.name) === fold(name));
-    return match === undefined ? undefined : Number(match.id);
+    return data;
   }
 }
 

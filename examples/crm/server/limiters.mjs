@@ -23,7 +23,7 @@ export function tokenBucket({ rate, burst }) {
   let tokens = burst;
   let filledAt = Number.NEGATIVE_INFINITY;
   return {
-    rule: `${rate} requests/s, burst ${burst}`,
+    rule: `${requests(rate)}/s, burst ${burst}`,
     admit(now) {
       tokens = Math.min(burst, tokens + Math.max(0, now - filledAt) * (rate / 1000));
       filledAt = now;
@@ -45,7 +45,7 @@ export function fixedWindow({ limit, windowMs }) {
   let opened = Number.NEGATIVE_INFINITY;
   let count = 0;
   return {
-    rule: `${limit} requests per fixed window of ${seconds(windowMs)}`,
+    rule: `${requests(limit)} per fixed window of ${seconds(windowMs)}`,
     admit(now) {
       if (now >= opened + windowMs) {
         opened = now;
@@ -69,7 +69,7 @@ export function slidingLog({ limit, windowMs }) {
   /** Times of the admitted requests within the window, oldest first. @type {number[]} */
   let log = [];
   return {
-    rule: `${limit} requests in any ${seconds(windowMs)}`,
+    rule: `${requests(limit)} in any ${seconds(windowMs)}`,
     admit(now) {
       log = log.filter((at) => at > now - windowMs);
       const oldest = log[0];
@@ -90,7 +90,7 @@ export function slidingLog({ limit, windowMs }) {
 export function concurrencyCap({ limit }) {
   let inside = 0;
   return {
-    rule: `${limit} requests at once`,
+    rule: `${requests(limit)} at once`,
     admit() {
       if (inside >= limit) return 1000;
       inside += 1;
@@ -115,7 +115,7 @@ export function blockAfter({ limit, windowMs, blockMs }) {
   let blockedUntil = Number.NEGATIVE_INFINITY;
   let count = 0;
   return {
-    rule: `${limit} requests per ${seconds(windowMs)}, then blocked for ${seconds(blockMs)}`,
+    rule: `${requests(limit)} per ${seconds(windowMs)}, then blocked for ${seconds(blockMs)}`,
     admit(now) {
       if (now < blockedUntil) return blockedUntil - now;
       if (now >= opened + windowMs) {
@@ -152,6 +152,11 @@ export function writesOnly(limiter) {
 /** Whole windows that must pass before the last of `requests` may go. @param {number} requests @param {number} limit */
 function wholeWindows(requests, limit) {
   return Math.max(0, Math.ceil(requests / limit) - 1);
+}
+
+/** @param {number} number */
+function requests(number) {
+  return `${number} ${number === 1 ? "request" : "requests"}`;
 }
 
 /** @param {number} ms */

@@ -85,3 +85,19 @@ describe("writes only", () => {
     expect(limiter.leastMs({ requests: 500, writes: 2 })).toBe(1000);
   });
 });
+
+it("says its rule in words, one of a thing too", () => {
+  const rules = [1, 2].flatMap((limit) => [
+    tokenBucket({ rate: limit, burst: 5 }).rule,
+    slidingLog({ limit, windowMs: 10_000 }).rule,
+    concurrencyCap({ limit }).rule,
+  ]);
+  expect(rules).toEqual([
+    "1 request/s, burst 5",
+    "1 request in any 10 s",
+    "1 request at once",
+    "2 requests/s, burst 5",
+    "2 requests in any 10 s",
+    "2 requests at once",
+  ]);
+});

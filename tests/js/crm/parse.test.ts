@@ -52,6 +52,7 @@ describe("a contact file", () => {
     expect(file.rows).toEqual([
       { email_work: "a@x", last_name: "Smith", "Shoe size": "43", first_name: "Ann" },
     ]);
+    expect(file.headers).toEqual(["E-mail Work", "LAST name", "Shoe size", "first-name"]);
     expect(file.ignored).toEqual(["Shoe size"]);
     expect(file.missing).toContain("company");
   });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { importKeyOf } from "../../../examples/crm/import/contact.mjs";
 import { createRelated, samePattern } from "../../../examples/crm/import/related.mjs";
-import { FakeServer, lost, refused } from "./support.ts";
+import { FakeServer, httpError, lost, refused } from "./support.ts";
 
 function relatedOn(server: FakeServer) {
   const calls: { operation: string; idempotent: boolean }[] = [];
@@ -8,7 +9,7 @@ function relatedOn(server: FakeServer) {
     calls.push(about);
     return call();
   }
-  return { ...createRelated({ dataProvider: server.dataProvider, guarded }), calls };
+  return { ...createRelated({ dataProvider: server.dataProvider, origin: "test", guarded }), calls };
 }
 
 describe("companies and tags", () => {
@@ -54,13 +55,62 @@ describe("companies and tags", () => {
     expect(await company("Acme")).toBe(1);
   });
 
-  it("are never created blindly twice: only the lookup counts as idempotent", async () => {
-    const { company, calls } = relatedOn(new FakeServer());
-    await company("Acme");
-    expect(calls.map(({ operation, idempotent }) => [operation, idempotent])).toEqual([
-      ["getList", true],
-      ["create", false],
-    ]);
+  it.each(["company", "tag"] as const)(
+    "are created once though the request arrives twice: %s",
+    async (kind) => {
+      const server = new FakeServer();
+      const { create } = server.dataProvider;
+      server.dataProvider.create = async (resource: string, params: { data: object }) => {
+        await create(resource, params);
+        return create(resource, params);
+      };
+      const related = relatedOn(server);
+      expect(await related[kind](" Größe 1")).toBe(1);
+      expect(related.calls.map(({ operation, idempotent }) => [operation, idempotent])).toEqual([
+        ["getList", true],
+        ["create", true],
+        ["getList", true],
+      ]);
+      expect([...server.companies, ...server.tags]).toHaveLength(1);
+    },
+  );
+
+  it("are the same ones when somebody else creates them between lookup and creation", async () => {
+    const server = new FakeServer();
+    server.latencyMs = 1;
+    const ids = await Promise.all([relatedOn(server).company("Acme"), relatedOn(server).company("ACME ")]);
+    expect(ids).toEqual([1, 1]);
+    expect(server.companies).toHaveLength(1);
+  });
+
+  it("are recognised after somebody has renamed them", async () => {
+    const server = new FakeServer();
+    await relatedOn(server).company("Acme");
+    Object.assign(server.companies[0] ?? {}, { name: "Acme Holding" });
+    expect(await relatedOn(server).company("acme")).toBe(1);
+    expect(server.companies).toHaveLength(1);
+  });
+
+  it("fail when the key is taken and nobody has it, and for another reason than the key", async () => {
+    const server = new FakeServer();
+    const taken = 'duplicate key value violates unique constraint "companies_import_key_key"';
+    const other = 'duplicate key value violates unique constraint "companies_name"';
+    for (const message of [taken, other]) {
+      server.trouble = (resource) =>
+        resource === "companies"
+          ? { error: httpError(409, { code: "23505", message }, message), written: false }
+          : undefined;
+      await expect(relatedOn(server).company("Acme")).rejects.toThrow(message);
+    }
+  });
+
+  it("have keys of their own: a tag is no company", async () => {
+    const server = new FakeServer();
+    const { company, tag } = relatedOn(server);
+    await Promise.all([company("Acme"), tag("Acme"), company("Acme 2")]);
+    const keys = [...server.companies, ...server.tags].map(({ import_key }) => import_key);
+    expect(new Set(keys).size).toBe(3);
+    expect(keys).toEqual(expect.arrayContaining([importKeyOf("test", "companies", "acme")]));
   });
 });
 

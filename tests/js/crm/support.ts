@@ -72,15 +72,15 @@ export class FakeServer {
 
   async #find(resource: string, filter: Record<string, string>) {
     return this.#during(async () => {
-      const [pattern = ""] = Object.values(filter);
+      const [[field, pattern] = ["", ""]] = Object.entries(filter);
       const trouble = this.trouble(
         `${resource}?`,
         { name: pattern },
         this.#count(`${resource}?`, { name: pattern }),
       );
       if (trouble !== undefined) throw trouble.error;
-      const matching = this.#table(resource).filter(({ name }) =>
-        new RegExp(pattern, "iu").test(String(name)),
+      const matching = this.#table(resource).filter(({ name, import_key }) =>
+        field === "import_key@eq" ? import_key === pattern : new RegExp(pattern, "iu").test(String(name)),
       );
       return { data: matching, total: matching.length };
     });
@@ -105,7 +105,7 @@ export class FakeServer {
     const table = this.#table(resource);
     const { import_key } = data;
     if (import_key !== undefined && table.some((record) => record.import_key === import_key)) {
-      const message = 'duplicate key value violates unique constraint "contacts_import_key_key"';
+      const message = `duplicate key value violates unique constraint "${resource}_import_key_key"`;
       throw httpError(409, { code: "23505", message, details: "Key (import_key) already exists." }, message);
     }
     const record = { ...data, id: table.length + 1 };

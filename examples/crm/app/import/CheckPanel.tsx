@@ -86,7 +86,7 @@ function Remarks({ title, remarks, testId }: RemarksProps) {
   );
 }
 
-function Columns({ file: { columns, ignored, missing } }: { file: CheckedFile }) {
+function Columns({ file: { columns, headers, ignored, missing } }: { file: CheckedFile }) {
   return (
     <Box>
       <Typography variant="h3" gutterBottom>
@@ -94,7 +94,13 @@ function Columns({ file: { columns, ignored, missing } }: { file: CheckedFile })
       </Typography>
       <Box sx={{ display: "flex", flexWrap: "wrap", gap: 0.75 }} data-testid="check-columns">
         {columns.map((column) => (
-          <Chip key={column} size="small" color="success" variant="outlined" label={words(column)} />
+          <Chip
+            key={column}
+            size="small"
+            color="success"
+            variant="outlined"
+            label={recognised(column, headers[column])}
+          />
         ))}
         {ignored.map((column) => (
           <Tooltip key={column} title="This CRM has no place for this column; it is left out">
@@ -151,6 +157,12 @@ function Preview({ file: { rows, columns } }: { file: CheckedFile }) {
       </TableContainer>
     </Box>
   );
+}
+
+/** With the file's own name for it, when that is neither ours nor the database's. */
+function recognised(column: string, header = column): string {
+  const name = words(column);
+  return [column, name.toLowerCase()].includes(header.toLowerCase()) ? name : `${header} = ${name}`;
 }
 
 /** `email_work` is "E-mail, work". */

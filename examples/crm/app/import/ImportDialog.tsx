@@ -20,7 +20,7 @@ export function ImportDialog() {
       aria-labelledby={titleId}
       data-testid="import-dialog"
     >
-      <DialogTitle component="div" sx={{ display: "flex", alignItems: "start", gap: 1, pb: 1 }}>
+      <DialogTitle component="div" sx={{ display: "flex", alignItems: "start", gap: 1, pb: 2 }}>
         <Box sx={{ flexGrow: 1, minWidth: 0 }}>
           <Typography variant="h2" id={titleId} noWrap>
             {title(stage)}

@@ -15,11 +15,8 @@ export function Tiles({ tiles, prefix }: { tiles: Tile[]; prefix: string }) {
     <Box
       component="dl"
       sx={{
-        display: "grid",
-        gridTemplateColumns: {
-          xs: "repeat(auto-fit, minmax(96px, 1fr))",
-          sm: "repeat(auto-fit, minmax(112px, 1fr))",
-        },
+        display: "flex",
+        flexWrap: "wrap",
         gap: 1,
         m: 0,
       }}
@@ -29,6 +26,7 @@ export function Tiles({ tiles, prefix }: { tiles: Tile[]; prefix: string }) {
           key={tile.id}
           title={tile.explanation}
           sx={{
+            flex: { xs: "1 1 96px", sm: "1 1 112px" },
             display: "flex",
             flexDirection: "column-reverse",
             justifyContent: "flex-end",

@@ -12,6 +12,8 @@ export interface CheckedFile {
   lines: number[];
   /** Columns that contacts have. */
   columns: string[];
+  /** What the file itself calls each of its columns. */
+  headers: Record<string, string>;
   /** Columns that no contact has. */
   ignored: string[];
   /** Columns that the file lacks. */
@@ -36,13 +38,14 @@ export class UnusableFile extends Error {}
 /** @throws UnusableFile */
 export async function checkFile(file: File): Promise<CheckedFile> {
   if (file.size > maxBytes) throw new UnusableFile(tooLarge(file));
-  const { rows, lines, columns, ignored, missing, warnings } = parse(await file.arrayBuffer());
+  const { rows, lines, columns, headers, ignored, missing, warnings } = parse(await file.arrayBuffer());
   return {
     name: file.name,
     size: file.size,
     rows,
     lines,
     columns: columns.filter((column) => !ignored.includes(column)),
+    headers: Object.fromEntries(columns.map((column, index) => [column, headers[index] ?? ""])),
     ignored,
     missing,
     duplicates: rows.length - new Set(rows.map(keyOf)).size,
