@@ -20,6 +20,11 @@ export interface ShellConfig {
   log: Logger;
   messages: RateLimitConfig["messages"] | undefined;
   classify: RateLimitConfig["classify"] | undefined;
+  maxRetries: number;
+  /** NaN: none. */
+  attemptTimeoutMs: number;
+  /** NaN: none. */
+  callDeadlineMs: number;
 }
 
 /**
@@ -40,7 +45,16 @@ export function merged(before: Partial<RateLimitConfig>, given: unknown): Partia
 /** The fields that the shell acts on. */
 export function shellConfig(config: Partial<RateLimitConfig>): ShellConfig {
   const { enabled = true, logLevel = "warn", logger = console, messages, classify } = config;
-  return { enabled, log: upTo(LEVELS.indexOf(logLevel), logger), messages, classify };
+  const { maxRetries = 3, attemptTimeoutMs, callDeadlineMs } = config;
+  return {
+    enabled,
+    log: upTo(LEVELS.indexOf(logLevel), logger),
+    messages,
+    classify,
+    maxRetries,
+    attemptTimeoutMs: attemptTimeoutMs ?? Number.NaN,
+    callDeadlineMs: callDeadlineMs ?? Number.NaN,
+  };
 }
 
 /** A logger that says nothing above its level, looks the methods up when it speaks, and never throws. */

@@ -9,16 +9,11 @@ import * as glue from "../pkg/core.js";
 import { type Alarm, plainAlarm } from "./host.ts";
 import type { CoreState } from "./types.ts";
 
-/** @internal */
-export type Core = typeof glue;
-/** @internal */
-export type ServiceCore = InstanceType<Core["ServiceCore"]>;
-
 /** What `init` takes: where the module is, or the module. */
 export type WasmSource = string | URL | Response | Promise<Response> | BufferSource | WebAssembly.Module;
 
 /** The number of the present instance. What an earlier one issued is void. */
-export let instance = 0;
+let instance = 0;
 
 let state: CoreState = "idle";
 let source: (() => BufferSource | WebAssembly.Module) | null = null;
@@ -42,14 +37,37 @@ export function coreState(): CoreState {
 }
 
 /**
- * The core, compiled now if it was not yet; `null` when there is none, and calls pass through.
+ * A service in the core: what the functions of the core are called with.
  * @internal
  */
-export function core(): Core | null {
-  if (state === "ready") return glue;
-  if (state !== "idle" || compiling !== null || source === null) return null;
-  start(source);
-  return coreIfReady();
+export class ServiceCore {
+  readonly #handle: number;
+  readonly #instance = instance;
+
+  /** Only while the core is ready. */
+  constructor(config: object) {
+    this.#handle = glue.create(config);
+  }
+
+  /** Whether it is in the present instance of the core. */
+  get isCurrent(): boolean {
+    return this.#instance === instance;
+  }
+
+  /** @throws when the core was started anew since: there the number may be that of another service. */
+  get handle(): number {
+    if (this.#instance === instance) return this.#handle;
+    throw new Error("The service is of an earlier instance of the core.");
+  }
+}
+
+/**
+ * Whether there is a core, compiled now if it was not yet. Where there is none, calls pass through.
+ * @internal
+ */
+export function isReady(): boolean {
+  if (state === "idle" && compiling === null && source !== null) start(source);
+  return state === "ready";
 }
 
 /**
@@ -92,7 +110,7 @@ export function trapped(now: number): void {
 
 /** The default alarm: the core's while it runs. */
 export const alarm: Alarm = (ms, signal) => {
-  if (coreIfReady() === null) return plainAlarm(ms, signal);
+  if (state !== "ready") return plainAlarm(ms, signal);
   const ringing = glue.sleep(ms, signal) as Promise<void>;
   alarms.add(ringing);
   const rung = (): void => void alarms.delete(ringing);
@@ -168,10 +186,6 @@ async function restart(): Promise<void> {
   } catch {
     // It stays off until the page is loaded again; calls pass through.
   }
-}
-
-function coreIfReady(): Core | null {
-  return state === "ready" ? glue : null;
 }
 
 function hasWebAssembly(): boolean {

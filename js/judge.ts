@@ -1,3 +1,4 @@
+import * as glue from "../pkg/core.js";
 import type { Brought } from "./attempt.ts";
 import { onAbort } from "./call.ts";
 import { Judgement } from "./codes.ts";
@@ -45,9 +46,14 @@ export async function judge(
   return body === undefined ? judged : judgedByCore(core, brought, wall, body);
 }
 
-function judgedByCore(core: ServiceCore, { value, thrown }: Brought, wall: number, body: unknown): Judged {
-  const code = core.judge(value, thrown, wall, body);
-  return { code, hintMs: core.after() };
+function judgedByCore(
+  { handle }: ServiceCore,
+  { value, thrown }: Brought,
+  wall: number,
+  body: unknown,
+): Judged {
+  const code = glue.judge(handle, value, thrown, wall, body);
+  return { code, hintMs: glue.after(handle) };
 }
 
 export interface Patience {

@@ -37,44 +37,41 @@ export class Groups {
 /** Of the core, which counts so many groups apart: `GROUPS` in src/record/mod.rs. */
 const MOST_GROUPS = 100;
 
-/** The counters as the core hands them out. */
-export interface CoreMetrics {
-  total: CoreCounts;
-  groups: CoreCounts[];
-}
-
-interface CoreCounts extends Omit<CallStats, "rejected"> {
-  rejected: number[];
-}
-
-/** The counters with names instead of positions. */
-export function metricsSnapshot(counted: CoreMetrics | null, groups: Groups): MetricsSnapshot {
-  if (counted === null) return { ...nothingCounted(), groups: [] };
+/** The counters with their names. `counted` asks the core for those of a group: none where nothing was counted. */
+export function metricsSnapshot(
+  counted: (group: number) => readonly number[],
+  groups: Groups,
+): MetricsSnapshot {
   const named = groups.names().flatMap((names, index) => {
-    const counts = counted.groups[index];
-    return counts ? [{ ...names, ...callStats(counts) }] : [];
+    const counts = counted(index + 1);
+    return counts.length > 0 ? [{ ...names, ...callStats(counts) }] : [];
   });
-  return { ...callStats(counted.total), groups: named };
+  return { ...callStats(counted(0)), groups: named };
 }
 
-function callStats(counts: CoreCounts): CallStats {
-  const rejected = Object.fromEntries(
-    rejectionOrder.map((reason, index) => [reason, counts.rejected[index] ?? 0]),
-  );
-  return { ...counts, rejected: rejected as CallStats["rejected"] };
+/** From the numbers of the core: `counts` in src/wasm/snapshot.rs. Without any, all are 0. */
+function callStats(counts: readonly number[]): CallStats {
+  const [calls = 0, attempts = 0, successes = 0, throttled = 0, retries = 0, failures = 0, ...more] = counts;
+  const rejected = Object.fromEntries(rejectionOrder.map((reason) => [reason, more.shift() ?? 0]));
+  return {
+    calls,
+    attempts,
+    successes,
+    throttled,
+    retries,
+    failures,
+    rejected: rejected as CallStats["rejected"],
+    waits: durationStats(more.splice(0, 5)),
+    attemptDurations: durationStats(more),
+  };
 }
 
-function nothingCounted(): CallStats {
-  const none: DurationStats = { count: 0, p50Ms: 0, p95Ms: 0, p99Ms: 0, maxMs: 0 };
-  return callStats({
-    calls: 0,
-    attempts: 0,
-    successes: 0,
-    throttled: 0,
-    retries: 0,
-    failures: 0,
-    rejected: [],
-    waits: none,
-    attemptDurations: { ...none },
-  });
+function durationStats([
+  count = 0,
+  p50Ms = 0,
+  p95Ms = 0,
+  p99Ms = 0,
+  maxMs = 0,
+]: readonly number[]): DurationStats {
+  return { count, p50Ms, p95Ms, p99Ms, maxMs };
 }

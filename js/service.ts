@@ -1,14 +1,16 @@
+import * as glue from "../pkg/core.js";
 import { Attempt, type Brought, boundedAttempt, plainAttempt } from "./attempt.ts";
 import { abortReason, Call } from "./call.ts";
+import { CLOSED, circuitState } from "./circuit.ts";
 import { Flag, Judgement, Next, phases, Reason, Transition } from "./codes.ts";
 import { merged, type ShellConfig, shellConfig } from "./config.ts";
-import { alarm, core, coreState, instance, onCoreState, type ServiceCore, trapped } from "./core.ts";
+import { alarm, coreState, isReady, onCoreState, ServiceCore, trapped } from "./core.ts";
 import { isRateLimitError, RateLimitError, userMessage } from "./errors.ts";
 import { Emitter } from "./events.ts";
 import { endsWith, type FinalFailures } from "./final.ts";
 import { isOnline, type Platform, platform, Waits } from "./host.ts";
 import { isPlainSuccess, type Judged, judge, judgedAs, outcomeOf, verdictName } from "./judge.ts";
-import { type CoreMetrics, Groups, metricsSnapshot } from "./metrics.ts";
+import { Groups, metricsSnapshot } from "./metrics.ts";
 import type {
   AttemptInfo,
   CallContext,
@@ -46,11 +48,6 @@ export class RateLimitService {
   readonly #unwatch: () => void;
 
   #core: ServiceCore | null = null;
-  /** Of which instance of the core `#core` is. */
-  #instance = 0;
-  #attemptTimeoutMs = Number.NaN;
-  #callDeadlineMs = Number.NaN;
-  #maxRetries = 0;
   #isolated = false;
   #disposed = false;
 
@@ -63,7 +60,8 @@ export class RateLimitService {
     this.#waits = new Waits(this.#platform);
     this.#waiters = new Waiters(this.#platform, this.#waits, {
       ring: () => this.#poll(),
-      leave: (name, reason) => this.#ask((wasm) => wasm.leave(this.#platform.now(), name, reason)),
+      leave: (name, reason) =>
+        this.#ask((wasm) => glue.leave(wasm.handle, this.#platform.now(), name, reason)),
     });
     this.#emitter = new Emitter((error) => this.#shell.log.error("A listener threw", error));
     this.#unwatch = onCoreState((state) => this.#coreChanged(state));
@@ -90,15 +88,15 @@ export class RateLimitService {
     const call = new Call(
       context ?? NO_CONTEXT,
       this.#platform.now(),
-      this.#callDeadlineMs,
-      this.#maxRetries,
+      this.#shell.callDeadlineMs,
+      this.#shell.maxRetries,
       group,
     );
     if (wasm === null) return this.#passThrough(operation, call);
     if (context?.signal?.aborted) throw abortReason(context.signal);
     let permit: number;
     try {
-      permit = wasm.begin(call.arrival, call.deadline, call.priority, group);
+      permit = glue.begin(wasm.handle, call.arrival, call.deadline, call.priority, group);
     } catch (error) {
       this.#trapped(error);
       return this.#passThrough(operation, call);
@@ -125,7 +123,7 @@ export class RateLimitService {
 
   /** The circuit as the next call would meet it. Reading it changes nothing. */
   getCircuitState(): CircuitState {
-    const state = this.#ask((wasm) => wasm.circuit(this.#platform.now()) as CircuitState);
+    const state = this.#ask((wasm) => this.#circuit(wasm));
     if (state) return state;
     return this.#isolated
       ? { ...CLOSED, isOpen: true, state: "isolated", retryAfterMs: Number.POSITIVE_INFINITY }
@@ -135,20 +133,22 @@ export class RateLimitService {
   /** Closes the circuit, zeroes its counters and ends a cooldown. */
   resetCircuit(): void {
     this.#isolated = false;
-    this.#ask((wasm) => wasm.reset());
+    this.#ask((wasm) => glue.reset(wasm.handle));
     this.#poll();
   }
 
   /** Holds the circuit open until `resetCircuit()`, also while there is no core. */
   isolateCircuit(): void {
     this.#isolated = true;
-    this.#ask((wasm) => wasm.isolate());
+    this.#ask((wasm) => glue.isolate(wasm.handle));
     this.#poll();
   }
 
   /** What was counted since the service was made, or since the core was started anew after a trap. */
   getMetrics(): MetricsSnapshot {
-    return metricsSnapshot(this.#ask((wasm) => wasm.metrics() as CoreMetrics) ?? null, this.#groups);
+    const counted = (group: number): number[] =>
+      this.#ask((wasm) => glue.counts(wasm.handle, group) as number[]) ?? [];
+    return metricsSnapshot(counted, this.#groups);
   }
 
   /**
@@ -161,8 +161,7 @@ export class RateLimitService {
     const shell = shellConfig(given);
     this.#given = given;
     this.#shell = shell;
-    this.#ask((wasm) => wasm.configure(given));
-    this.#readDefaults();
+    this.#ask((wasm) => glue.configure(wasm.handle, given));
     this.#poll();
     for (const sibling of this.#siblings.values())
       sibling.service.updateConfig({ ...config, ...sibling.config });
@@ -181,7 +180,7 @@ export class RateLimitService {
   /** Ends every wait with an AbortError; later calls pass through. */
   dispose(): void {
     if (this.#disposed) return;
-    this.#ask((wasm) => wasm.free());
+    this.#ask((wasm) => glue.free(wasm.handle));
     this.#disposed = true;
     this.#core = null;
     this.#unwatch();
@@ -248,21 +247,21 @@ export class RateLimitService {
 
   /** Whether something else than the operation may end an attempt. */
   #isBounded({ context, deadline }: Call): boolean {
-    return Boolean(context.signal) || !Number.isNaN(deadline) || !Number.isNaN(this.#attemptTimeoutMs);
+    return Boolean(context.signal) || !Number.isNaN(deadline) || !Number.isNaN(this.#shell.attemptTimeoutMs);
   }
 
   /** Lets the operation make its attempt. Never rejects. */
   #brought<T>(operation: Operation<T>, call: Call): Promise<Brought> {
     if (!this.#isBounded(call)) return plainAttempt(operation, call);
     const host = { platform: this.#platform, waits: this.#waits };
-    return boundedAttempt(operation, call, this.#attemptTimeoutMs, host);
+    return boundedAttempt(operation, call, this.#shell.attemptTimeoutMs, host);
   }
 
   #succeeded(wasm: ServiceCore, permit: number, started: number, call: Call): void {
     if (!this.#isCurrent(wasm)) return;
     const now = this.#platform.now();
     try {
-      const flags = wasm.succeed(permit, now, started, call.group);
+      const flags = glue.succeed(wasm.handle, permit, now, started, call.group);
       if (flags !== 0) this.#follow(flags);
     } catch (error) {
       this.#trapped(error);
@@ -286,7 +285,7 @@ export class RateLimitService {
     const end = this.#isCurrent(wasm) ? this.#ended(wasm, permit, started, call, brought, judged) : null;
     if (end) this.#tellAttempt(end.attempt, call, durationMs, judged.code);
     if (brought.stopped === "deadline") {
-      this.#ask((current) => current.rejected(call.group, Reason.deadline));
+      this.#ask((current) => glue.rejected(current.handle, call.group, Reason.deadline));
       this.#poll();
       throw this.#failure(call, { ...NO_ANSWER, reason: Reason.deadline }, call.attempt, brought);
     }
@@ -366,8 +365,8 @@ export class RateLimitService {
     const { arrival, deadline, priority, group, retries, delay } = call;
     const now = this.#platform.now();
     // biome-ignore format: numbers cross for nothing, so there are many of them: the attempt, the call's use so far, the call
-    return wasm.end(
-      permit, now, started, code, hintMs, isOnline(),
+    return glue.end(
+      wasm.handle, permit, now, started, code, hintMs, isOnline(),
       retries, maxRetries, delay, idempotent,
       arrival, deadline, priority, group, draw,
     );
@@ -376,8 +375,7 @@ export class RateLimitService {
   async #judged(wasm: ServiceCore, call: Call, brought: Brought, durationMs: number): Promise<Judged> {
     if (brought.stopped) return brought.stopped === "timeout" ? SILENT : IGNORED;
     if (brought.thrown && isRateLimitError(brought.value)) return IGNORED;
-    const glue = core();
-    if (glue === null || !this.#isCurrent(wasm)) return IGNORED;
+    if (!this.#isCurrent(wasm)) return IGNORED;
     const wall = this.#platform.wall();
     const { sleep } = this.#platform;
     const leftMs = call.deadline - this.#platform.now();
@@ -422,7 +420,7 @@ export class RateLimitService {
     try {
       answer = answerOf(wasm);
       if (answer.reason === Reason.cooldown) {
-        if (Number.isNaN(answer.until)) answer.until = wasm.poll_timeout(this.#platform.now());
+        if (Number.isNaN(answer.until)) answer.until = glue.poll_timeout(wasm.handle, this.#platform.now());
         standing = this.#waiters.wait(call, answer, answer.until);
       }
     } catch (error) {
@@ -457,7 +455,8 @@ export class RateLimitService {
     if (wasm === null) return "core lost";
     let asked: number;
     try {
-      asked = wasm.admit(this.#platform.now(), call.arrival, call.deadline, call.priority, call.group);
+      const { arrival, deadline, priority, group } = call;
+      asked = glue.admit(wasm.handle, this.#platform.now(), arrival, deadline, priority, group);
     } catch (error) {
       this.#trapped(error);
       return "core lost";
@@ -483,11 +482,11 @@ export class RateLimitService {
   /** Hands on the changes of state that the core has noted. */
   #news(wasm: ServiceCore): void {
     for (;;) {
-      const kind = wasm.transition();
+      const kind = glue.transition(wasm.handle);
       if (kind === Transition.none) return;
-      if (kind === Transition.circuit) this.#tellCircuit(wasm, wasm.name());
+      if (kind === Transition.circuit) this.#tellCircuit(wasm, glue.name(wasm.handle));
       else if (kind === Transition.cooldownBegan)
-        this.#emitter.emit("cooldown", { state: "began", untilTime: wasm.until() });
+        this.#emitter.emit("cooldown", { state: "began", untilTime: glue.until(wasm.handle) });
       else this.#emitter.emit("cooldown", { state: "ended" });
       if (!this.#isCurrent(wasm)) return;
     }
@@ -497,7 +496,7 @@ export class RateLimitService {
     const from = phases[change >> 2] ?? "closed";
     const to = phases[change & 3] ?? "closed";
     if (to === "open") {
-      const { consecutiveFailures } = wasm.circuit(this.#platform.now()) as CircuitState;
+      const { consecutiveFailures } = this.#circuit(wasm);
       this.#shell.log.error(`Circuit breaker opened after ${consecutiveFailures} consecutive failures`);
     } else {
       this.#shell.log.info(`Circuit breaker is ${to}`);
@@ -577,44 +576,37 @@ export class RateLimitService {
 
   /** The core of the present instance, built where it is missing. */
   #current(): ServiceCore | null {
-    return this.#core !== null && this.#instance === instance ? this.#core : this.#build();
+    return this.#core?.isCurrent ? this.#core : this.#build();
   }
 
   #isCurrent(wasm: ServiceCore): boolean {
-    return this.#core === wasm && this.#instance === instance;
+    return this.#core === wasm && wasm.isCurrent;
   }
 
   #build(): ServiceCore | null {
     this.#core = null;
-    const glue = this.#disposed ? null : core();
-    if (glue === null) return null;
+    if (this.#disposed || !isReady()) return null;
     let wasm: ServiceCore;
     try {
-      wasm = new glue.ServiceCore(this.#given);
+      wasm = new ServiceCore(this.#given);
     } catch (error) {
       this.#trapped(error);
       return null;
     }
     this.#core = wasm;
-    this.#instance = instance;
-    this.#readDefaults();
     this.#ask(() => this.#restore(wasm));
     return this.#core;
   }
 
   /** What must outlive the core: an isolated circuit, and a cooldown that still holds somebody. */
   #restore(wasm: ServiceCore): void {
-    if (this.#isolated) wasm.isolate();
+    if (this.#isolated) glue.isolate(wasm.handle);
     const until = this.#waiters.heldUntil();
-    if (until > this.#platform.now()) wasm.restore_cooldown(until);
+    if (until > this.#platform.now()) glue.restore_cooldown(wasm.handle, until);
   }
 
-  #readDefaults(): void {
-    this.#ask((wasm) => {
-      this.#attemptTimeoutMs = wasm.attempt_timeout();
-      this.#callDeadlineMs = wasm.call_deadline();
-      this.#maxRetries = wasm.max_retries();
-    });
+  #circuit(wasm: ServiceCore): CircuitState {
+    return circuitState(glue.circuit(wasm.handle, this.#platform.now()) as number[]);
   }
 
   /** Asks the core for something; `undefined` when there is none, or when it trapped. */
@@ -691,15 +683,6 @@ const NO_CONTEXT: CallContext = Object.freeze({});
 
 const IGNORED: Judged = { code: Judgement.ignored, hintMs: Number.NaN };
 const SILENT: Judged = { code: Judgement.silent, hintMs: Number.NaN };
-
-const CLOSED: CircuitState = {
-  isOpen: false,
-  state: "closed",
-  consecutiveFailures: 0,
-  lastFailureTime: 0,
-  timeSinceLastFailure: 0,
-  retryAfterMs: 0,
-};
 
 /** The code of a reason, and the words of the log that come before those for people. */
 function words(reason: number, call: Call): { code: RateLimitErrorCode; summary: string } {

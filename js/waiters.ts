@@ -1,3 +1,4 @@
+import * as glue from "../pkg/core.js";
 import { abortReason, type Call, onAbort } from "./call.ts";
 import { Reason } from "./codes.ts";
 import type { ServiceCore } from "./core.ts";
@@ -13,8 +14,13 @@ export interface Answer {
   after: number;
 }
 
-export function answerOf(core: ServiceCore): Answer {
-  return { reason: core.reason(), name: core.name(), until: core.until(), after: core.after() };
+export function answerOf({ handle }: ServiceCore): Answer {
+  return {
+    reason: glue.reason(handle),
+    name: glue.name(handle),
+    until: glue.until(handle),
+    after: glue.after(handle),
+  };
 }
 
 /** How a wait ended: with a permit, with a rejection of the core, past its deadline, or because the core is gone. */
@@ -69,14 +75,14 @@ export class Waiters {
   poll(core: ServiceCore): void {
     const now = this.#platform.now();
     for (;;) {
-      const permit = core.poll(now);
+      const permit = glue.poll(core.handle, now);
       const answer = answerOf(core);
       if (permit === 0 && answer.reason === Reason.none) break;
       const waiter = this.#named.get(answer.name);
       this.#named.delete(answer.name);
       waiter?.end(permit === 0 ? { rejected: answer } : { core, permit: Math.abs(permit) });
     }
-    this.#setBell(core.poll_timeout(now));
+    this.#setBell(glue.poll_timeout(core.handle, now));
   }
 
   /** The core is gone: everybody waits on until the time they were told. */

@@ -115,6 +115,14 @@ impl Recorder {
         &self.total
     }
 
+    /// The counters of a group, of the whole service for group 0; `None` for one that nothing was counted under.
+    pub fn of(&self, group: Group) -> Option<&Stats> {
+        match group.checked_sub(1) {
+            None => Some(&self.total),
+            Some(index) => self.groups.get(index as usize),
+        }
+    }
+
     /// The counters of each group, group 1 first.
     pub fn groups(&self) -> &[Stats] {
         &self.groups

@@ -1,9 +1,10 @@
 //! The only room that knows JavaScript: numbers in and out, foreign objects read with care, alarms, the seed.
 //!
-//! Exported methods take `&self`, borrow briefly and never call JavaScript while they hold a borrow, so the shell may
-//! call in again from anywhere. A permit crosses as its number, a time as milliseconds, a missing number as NaN.
+//! Exported functions hold a service briefly and never while JavaScript runs, so the shell may call in again from
+//! anywhere. A permit crosses as its number, a time as milliseconds, a missing number as NaN.
 
 mod alarm;
+mod codes;
 mod config;
 mod foreign;
 mod seed;
@@ -11,7 +12,7 @@ mod service;
 mod snapshot;
 
 pub use alarm::sleep;
-pub use service::{ServiceCore, hint_in};
+pub use service::*;
 
 use rlsf::SmallGlobalTlsf;
 use wasm_bindgen::prelude::wasm_bindgen;

@@ -94,11 +94,11 @@ describe("isPlainSuccess()", () => {
 
   /** What the core makes of a value that was returned. */
   function coreSays(value: unknown): number {
-    const core = new glue.ServiceCore({});
+    const service = glue.create({});
     try {
-      return core.judge(value, false, Date.UTC(2026, 0, 1), undefined);
+      return glue.judge(service, value, false, Date.UTC(2026, 0, 1), undefined);
     } finally {
-      core.free();
+      glue.free(service);
     }
   }
 

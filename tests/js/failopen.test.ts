@@ -216,7 +216,7 @@ describe("a trap", () => {
     const { service, host, log } = bench({}, tidegate.RateLimitService);
     const told: string[] = [];
     service.on("core", ({ state }) => told.push(state));
-    sabotage.trapIn = new Set(["servicecore_begin"]);
+    sabotage.trapIn = new Set(["begin"]);
     const refused = refusal();
     const during = script(refused);
     expect(await rejection(service.executeWithRetry(during))).toBe(refused);
@@ -247,7 +247,7 @@ describe("a trap", () => {
     await host.advance(0);
     calls.push(ended(service.executeWithRetry(async () => timed())));
     await host.advance(1_000);
-    sabotage.trapIn = new Set(["servicecore_begin"]);
+    sabotage.trapIn = new Set(["begin"]);
     await service.executeWithRetry(async () => 1);
     sabotage.trapIn = new Set();
     await host.advance(0);
@@ -266,7 +266,7 @@ describe("a trap", () => {
     const tidegate = await freshPackage();
     const { service, host } = bench(QUIET, tidegate.RateLimitService);
     service.isolateCircuit();
-    sabotage.trapIn = new Set(["servicecore_begin"]);
+    sabotage.trapIn = new Set(["begin"]);
     expect(await rejection(service.executeWithRetry(script("never")))).toMatchObject({
       code: "RATE_LIMIT_CIRCUIT_OPEN",
     });
@@ -282,7 +282,7 @@ describe("a trap", () => {
     const { service, host } = bench(QUIET, tidegate.RateLimitService);
     const call = rejection(service.executeWithRetry(() => new Promise(() => {}), { deadlineMs: 1_000 }));
     await host.advance(10);
-    sabotage.trapIn = new Set(["servicecore_begin"]);
+    sabotage.trapIn = new Set(["begin"]);
     await service.executeWithRetry(async () => 1);
     await host.advance(2_000);
     expect(await call).toMatchObject({ code: "RATE_LIMIT_DEADLINE_EXCEEDED", attempts: 1 });
@@ -293,7 +293,7 @@ describe("a trap", () => {
     const tidegate = await freshPackage();
     const { service, host } = bench(QUIET, tidegate.RateLimitService);
     const trap = async (): Promise<void> => {
-      sabotage.trapIn = new Set(["servicecore_begin"]);
+      sabotage.trapIn = new Set(["begin"]);
       await service.executeWithRetry(async () => 1);
       sabotage.trapIn = new Set();
       await host.advance(20_000);
@@ -314,7 +314,7 @@ describe("a trap", () => {
     const tidegate = await freshPackage();
     const { service, host } = bench(QUIET, tidegate.RateLimitService);
     for (let turn = 0; turn < 5; turn++) {
-      sabotage.trapIn = new Set(["servicecore_begin"]);
+      sabotage.trapIn = new Set(["begin"]);
       await service.executeWithRetry(async () => 1);
       sabotage.trapIn = new Set();
       await host.advance(31_000);
@@ -331,7 +331,7 @@ describe("a trap", () => {
     const bounded = ended(service.executeWithRetry(() => new Promise(() => {}), { deadlineMs: 2_000 }));
     await vi.advanceTimersByTimeAsync(1_000);
     const held = ended(service.executeWithRetry(async () => "done"));
-    sabotage.trapIn = new Set(["servicecore_begin"]);
+    sabotage.trapIn = new Set(["begin"]);
     expect(await service.executeWithRetry(async () => "through")).toBe("through");
     sabotage.trapIn = new Set();
     expect(tidegate.coreState()).toBe("trap");

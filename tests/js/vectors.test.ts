@@ -41,10 +41,10 @@ interface Classification extends Expected {
 
 /** What the core itself says to a value, as far as the case tells. */
 function coreSays(value: unknown, thrown: boolean, wall: number): Expected {
-  const core = new glue.ServiceCore({});
-  const code = core.judge(value, thrown, wall, undefined);
-  const hintMs = core.after();
-  core.free();
+  const service = glue.create({});
+  const code = glue.judge(service, value, thrown, wall, undefined);
+  const hintMs = glue.after(service);
+  glue.free(service);
   const throttled = code === Judgement.throttled || code === Judgement.throttledCall;
   return {
     verdict: verdictName(code),
