@@ -13,7 +13,7 @@ import { brotliCompressSync, gzipSync } from "node:zlib";
 import { ask, filesIn, installed, root, run, StepError, since, stamped, writeWhole } from "./steps.mjs";
 
 /** What the README promises about size, in bytes. */
-export const LIMITS = { coreRaw: 70_000, indexGzip: 45_000 };
+export const LIMITS = { coreRaw: 60_000, indexGzip: 51_000 };
 
 /**
  * The entries of the package, read from the exports of package.json: the one table of them.
