@@ -47,6 +47,8 @@ export class ServiceCore {
   /** Only while the core is ready. */
   constructor(config: object) {
     this.#handle = glue.create(config);
+    left ??= new FinalizationRegistry(forget);
+    left.register(this, { handle: this.#handle, of: instance }, this);
   }
 
   /** Whether it is in the present instance of the core. */
@@ -59,6 +61,19 @@ export class ServiceCore {
     if (this.#instance === instance) return this.#handle;
     throw new Error("The service is of an earlier instance of the core.");
   }
+
+  /** Gives the service back. */
+  release(): void {
+    left?.unregister(this);
+    glue.free(this.handle);
+  }
+}
+
+/** The services that nobody holds any more, and that nobody disposed of. */
+let left: FinalizationRegistry<{ handle: number; of: number }> | null = null;
+
+function forget({ handle, of }: { handle: number; of: number }): void {
+  if (state === "ready" && of === instance) glue.free(handle);
 }
 
 /**

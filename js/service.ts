@@ -64,7 +64,7 @@ export class RateLimitService {
         this.#ask((wasm) => glue.leave(wasm.handle, this.#platform.now(), name, reason)),
     });
     this.#emitter = new Emitter((error) => this.#shell.log.error("A listener threw", error));
-    this.#unwatch = onCoreState((state) => this.#coreChanged(state));
+    this.#unwatch = RateLimitService.#watchCore(new WeakRef(this));
     this.#build();
   }
 
@@ -180,7 +180,7 @@ export class RateLimitService {
   /** Ends every wait with an AbortError; later calls pass through. */
   dispose(): void {
     if (this.#disposed) return;
-    this.#ask((wasm) => glue.free(wasm.handle));
+    this.#ask((wasm) => wasm.release());
     this.#disposed = true;
     this.#core = null;
     this.#unwatch();
@@ -625,6 +625,17 @@ export class RateLimitService {
     this.#core = null;
     this.#shell.log.error("The core failed; calls pass through", error);
     trapped(this.#platform.now());
+  }
+
+  /**
+   * Listens to the core without being held by it: a service that nobody disposes of, and nobody holds, may be collected.
+   * Static, because closures of one function keep alive whatever any of them holds.
+   */
+  static #watchCore(service: WeakRef<RateLimitService>): () => void {
+    return onCoreState((state) => {
+      const followed = service.deref();
+      if (followed) followed.#coreChanged(state);
+    });
   }
 
   #coreChanged(state: CoreState): void {

@@ -1,0 +1,42 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { expect, it } from "vitest";
+import { RateLimitService } from "../../js/index.ts";
+import * as glue from "../../pkg/core.js";
+
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc") as () => void;
+
+/** Makes services that nobody holds afterwards, and calls each once. */
+async function makeAndLeave(count: number): Promise<WeakRef<RateLimitService>[]> {
+  const made: WeakRef<RateLimitService>[] = [];
+  for (let i = 0; i < count; i++) {
+    const service = new RateLimitService({ logLevel: "silent" });
+    await service.executeWithRetry(() => i);
+    made.push(new WeakRef(service));
+  }
+  return made;
+}
+
+it("a service that nobody holds is collected, and its place in the core is free again", async () => {
+  const services = await makeAndLeave(200);
+  for (let turn = 0; turn < 20 && services.some((service) => service.deref()); turn++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    collect();
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(services.filter((service) => service.deref()).length).toBeLessThan(10);
+  const handle = glue.create({});
+  glue.free(handle);
+  expect(handle).toBeLessThan(100);
+});
+
+it("a service that was disposed of gives its place back once", async () => {
+  const first = new RateLimitService();
+  const mine = glue.create({});
+  first.dispose();
+  first.dispose();
+  const second = glue.create({});
+  expect(second).toBeLessThan(mine);
+  expect(glue.create({})).not.toBe(second);
+});
