@@ -1,10 +1,10 @@
-/** The default entry: the core comes along in base64 and is compiled when it is first used. */
+/** The default entry: the core comes along as text and is compiled when it is first used. */
 
-import { base64 } from "../pkg/inline.js";
+import { text } from "../pkg/inline.js";
 import * as api from "./api.ts";
-import { bytesOf } from "./base64.ts";
+import { bytesOf } from "./text.ts";
 
-const bytes = (): BufferSource => bytesOf(base64);
+const bytes = (): BufferSource => bytesOf(text);
 
 // Each of these may be the only thing that an application imports, and needs the core: none is a mere re-export, which
 // a bundler would follow past this file and leave the bytes behind.

@@ -125,12 +125,12 @@ impl Line {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let wakes = self.sleeping.first().map(|entry| Instant::from_ms(entry.rank as f64));
         let over = self.earliest_deadline.filter(|_| !self.is_empty());
-        [wakes, over].into_iter().flatten().min()
+        Instant::earlier(wakes, over)
     }
 
     fn enter(&mut self, row: Row, rank: i64, waiter: Waiter) -> Name {
         self.comings = self.comings.saturating_add(1);
-        self.earliest_deadline = [self.earliest_deadline, waiter.deadline].into_iter().flatten().min();
+        self.earliest_deadline = Instant::earlier(self.earliest_deadline, waiter.deadline);
         let seat = Seat { waiter, row, index: 0 };
         let name = self.free.pop().unwrap_or_else(|| {
             self.seats.push(None);

@@ -287,7 +287,7 @@ impl Service {
             Decision::Wait { .. } => self.cooldown.poll_timeout(now),
             Decision::Reject { .. } => Some(now),
         });
-        [in_line, self.line.poll_timeout()].into_iter().flatten().min()
+        Instant::earlier(in_line, self.line.poll_timeout())
     }
 
     /// One stops waiting: cancelled, or for a reason that is counted.

@@ -42,6 +42,14 @@ impl Instant {
         Span(self.0.saturating_sub(earlier.0))
     }
 
+    /// The earlier of two that may be missing; `None` when both are.
+    pub fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            _ => one.or(other),
+        }
+    }
+
     /// The point `span` later, at most [`Instant::MAX`].
     pub fn plus(self, span: Span) -> Self {
         Self(self.0.saturating_add(span.0).min(MAX_MS))

@@ -56,8 +56,8 @@ fn retry_transient(fields: &Fields<'_>) -> RetryTransient {
 /// `null` is no budget.
 fn retry_budget(fields: &Fields<'_>, default: Option<BudgetConfig>) -> Option<BudgetConfig> {
     let given = fields.value("retryBudget");
-    if given.is_null() {
-        return None;
+    if !given.is_object() {
+        return default.filter(|_| !given.is_null());
     }
     let fields = Fields(&given);
     let default = default?;

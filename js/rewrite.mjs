@@ -1,0 +1,138 @@
+// What the build changes in the files of wasm-bindgen before they become pkg/. Everything here is about size, but the
+// coders: docs/decisions/0004-size-of-the-core.md.
+
+import { StepError } from "./steps.mjs";
+
+/**
+ * Bytes as text that compresses as well as they do. js/text.ts reads it, and says how it is written: a digit of base 90,
+ * and before it digit 90 or 91 where it stands for 90 or 180 more. No quote, backslash or `<` is among the characters.
+ */
+export function asText(bytes) {
+  const digit = (value) => String.fromCharCode({ 25: 32, 57: 33 }[value] ?? 35 + value);
+  const written = (byte) => (byte < 90 ? "" : digit(89 + Math.floor(byte / 90))) + digit(byte % 90);
+  return Array.from(bytes, written).join("");
+}
+
+/**
+ * TextDecoder and TextEncoder are made when they are first used. Jest's jsdom has neither, and what is made while the
+ * glue is loaded would break the import there.
+ */
+export function withLateCoders(glue) {
+  const decoder = /let cachedTextDecoder = (new TextDecoder\(.*\));\ncachedTextDecoder\.decode\(\);\n/g;
+  const encoder =
+    /const cachedTextEncoder = (new TextEncoder\(\));\n\nif \(!\('encodeInto' in cachedTextEncoder\)\) \{\n[\s\S]*?\n\}\n/g;
+  if (glue.match(decoder)?.length !== 1 || glue.match(encoder)?.length !== 1)
+    throw new StepError("wasm-bindgen no longer makes its coders as js/rewrite.mjs knows it");
+  const late = (name, made, methods) => {
+    const method = (method) => `${method}: (...given) => (${name} = ${made}).${method}(...given)`;
+    return `let ${name} = { ${methods.map(method).join(", ")} };\n`;
+  };
+  return glue
+    .replace(decoder, (_, made) => late("cachedTextDecoder", made, ["decode"]))
+    .replace(encoder, (_, made) => late("cachedTextEncoder", made, ["encode", "encodeInto"]));
+}
+
+/**
+ * The module and its glue, with names such as `aborted` in place of `__wbg_aborted_31456edf1be00084`. The hashes keep apart
+ * what several modules import that are linked into one; here is one, and nothing in it compresses worse.
+ */
+export function withShortNames({ wasm, glue }) {
+  const module = new WebAssembly.Module(wasm);
+  const names = [...WebAssembly.Module.imports(module), ...WebAssembly.Module.exports(module)];
+  const short = shortNames(names.map(({ name }) => name));
+  return {
+    wasm: withNames(wasm, (name) => short.get(name) ?? name),
+    glue: glue.replaceAll(/\b\w+[0-9a-f]{16}\b/g, (word) => short.get(word) ?? word),
+  };
+}
+
+/** A name without a hash for each that has one, with a number where there would be two of the same. */
+function shortNames(names) {
+  const short = new Map();
+  const taken = new Set(names);
+  for (const name of names) {
+    const bare = name.replace(/_{1,2}h?[0-9a-f]{16}$/, "").replace(/^(__wbg_|wasm_bindgen_|_)*/, "");
+    if (bare.length >= name.length - 17) continue;
+    let free = bare;
+    for (let number = 2; taken.has(free); number++) free = `${bare}${number}`;
+    taken.add(free);
+    short.set(name, free);
+  }
+  return short;
+}
+
+/** The module with other names for its imports and exports: WebAssembly core specification, 5.5, binary format of modules. */
+function withNames(wasm, rename) {
+  const sections = [];
+  const source = new Reader(wasm, 8);
+  while (!source.isAtEnd) {
+    const id = source.bytes(1);
+    const content = source.bytes(source.number());
+    const made = { 2: importsWith, 7: exportsWith }[id[0]]?.(new Reader(content), rename) ?? content;
+    sections.push(id, number(made.length), made);
+  }
+  return Buffer.concat([wasm.subarray(0, 8), ...sections]);
+}
+
+function importsWith(source, rename) {
+  const count = source.number();
+  const parts = [number(count)];
+  for (let i = 0; i < count; i++) {
+    parts.push(name(source.name()), name(rename(source.name())));
+    const kind = source.bytes(1);
+    if (kind[0] !== FUNCTION) throw new StepError("core.wasm imports something else than functions");
+    parts.push(kind, number(source.number()));
+  }
+  return Buffer.concat(parts);
+}
+
+function exportsWith(source, rename) {
+  const count = source.number();
+  const parts = [number(count)];
+  for (let i = 0; i < count; i++) {
+    parts.push(name(rename(source.name())), source.bytes(1), number(source.number()));
+  }
+  return Buffer.concat(parts);
+}
+
+const FUNCTION = 0;
+
+class Reader {
+  #bytes;
+  #at;
+
+  constructor(bytes, at = 0) {
+    this.#bytes = bytes;
+    this.#at = at;
+  }
+
+  get isAtEnd() {
+    return this.#at >= this.#bytes.length;
+  }
+
+  bytes(length) {
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+
+  /** An unsigned integer: seven bits to the byte, the lowest first, and the eighth says that there are more. */
+  number() {
+    const [byte] = this.bytes(1);
+    return byte < 128 ? byte : byte - 128 + 128 * this.number();
+  }
+
+  name() {
+    return this.bytes(this.number()).toString();
+  }
+}
+
+function number(value) {
+  const bytes = [];
+  for (; value >= 128; value = Math.floor(value / 128)) bytes.push((value % 128) + 128);
+  return Buffer.from([...bytes, value]);
+}
+
+function name(text) {
+  const bytes = Buffer.from(text);
+  return Buffer.concat([number(bytes.length), bytes]);
+}
