@@ -1,17 +1,16 @@
 /** All of the API, built once and shared by every entry: one set of classes, one core. */
 
-export { abortReason, onAbort } from "./call.ts";
+export { abortReason } from "./call.ts";
 export { coreState, init, provide, type WasmSource } from "./core.ts";
 export {
   HttpRateLimitError,
-  isOurCode,
   isRateLimitError,
   RateLimitConfigError,
   RateLimitError,
   userMessage,
 } from "./errors.ts";
 export { finalFailures } from "./final.ts";
-export { isOnline, plainAlarm, platform } from "./host.ts";
+export { plainAlarm, platform } from "./host.ts";
 export {
   aBoolean,
   aFunction,
