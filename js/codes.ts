@@ -1,4 +1,4 @@
-/** The numbers in which the core answers: `src/wasm/service.rs` has the same list. */
+/** The numbers in which the core answers: `src/wasm/codes.rs` has the same list. */
 
 /** Why a call waits or is rejected. */
 export const Reason = {
@@ -11,6 +11,13 @@ export const Reason = {
   retryAfterTooLong: 6,
   deadline: 7,
   budget: 8,
+  quota: 9,
+  slots: 10,
+  queueFull: 11,
+  /** No key is idle. */
+  keys: 12,
+  /** Others came first. */
+  queue: 13,
 } as const;
 
 /** Our judgement of one attempt. */
@@ -29,7 +36,7 @@ export const Judgement = {
 export const Next = { passThrough: 0, retry: 1, reject: 2 } as const;
 
 /** A change of state, to be fetched after an answer with `Flag.news`. */
-export const Transition = { none: 0, circuit: 1, cooldownBegan: 2, cooldownEnded: 3 } as const;
+export const Transition = { none: 0, circuit: 1, cooldownBegan: 2, cooldownEnded: 3, warned: 4 } as const;
 
 export const Flag = {
   /** There are transitions to fetch. */
@@ -48,4 +55,10 @@ export const rejectionOrder = [
   "retryAfterTooLong",
   "deadline",
   "budget",
+  "quota",
+  "concurrency",
+  "queueFull",
 ] as const;
+
+/** The number that stands for "none" where a number is expected. */
+export const NONE = 4_294_967_295;

@@ -1,20 +1,27 @@
-//! The circuit: after too many refusals in a row nobody calls for a while, then a few probe whether it is over.
+//! The circuit: after too many refusals nobody calls for a while, then a few probe whether it is over.
 //!
 //! ```text
-//!            threshold refusals in a row             reset time passed
+//!            too many refusals (Trip)                reset time passed
 //!   Closed ─────────────────────────────► Open ─────────────────────────► HalfOpen
 //!     ▲                                     ▲                              │    │
 //!     │                                     └──────── one refusal ─────────┘    │
 //!     └───────────────────────── as many successes as probes ───────────────────┘
 //! ```
+//!
+//! The circuit of a service and the one that stands alone are this same room. The first is told of refusals, the
+//! second of whatever its owner calls a failure, as [`Verdict::Throttled`] of the whole service.
+
+use std::collections::VecDeque;
 
 use crate::decision::{Decision, Permit, Phase, Reason, Scope, Transition, Verdict};
 use crate::time::{Instant, Span};
 
 /// When the circuit opens, how long it stays open, and how it probes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CircuitConfig {
-    /// Consecutive refusals that open it, at least 1.
+    /// What opens it.
+    pub trip: Trip,
+    /// Consecutive refusals that open it, at least 1; nothing where a ratio does.
     pub threshold: u32,
     /// How long it stays open.
     pub reset: Span,
@@ -26,10 +33,43 @@ pub struct CircuitConfig {
     pub probe_timeout: Span,
 }
 
-/// Counts refusals in a row and answers whether an attempt may start.
+/// What opens a closed circuit.
 ///
-/// Attempts that were under way together are one event: one that was sent before the last counted refusal came
-/// back is not counted again. Results of attempts that were issued before the circuit last changed its state
+/// A ratio is `failures / outcomes`. It is looked at after every outcome, also after the answer that makes the
+/// outcomes enough. One outcome is no ratio: a `minimum` below 2 is 2. One that is larger than `calls` is `calls`,
+/// or it would never be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Trip {
+    /// `threshold` refusals in a row; those of attempts that were under way together are one event.
+    #[default]
+    Events,
+    /// `threshold` failures in a row, each of them counted.
+    InARow,
+    /// Too many failures among the last outcomes.
+    LastCalls {
+        /// The share that opens it, above 0 and up to 1.
+        ratio: f64,
+        /// So many outcomes are remembered, 1..=10,000.
+        calls: u32,
+        /// With fewer outcomes it stays closed.
+        minimum: u32,
+    },
+    /// Too many failures among the outcomes of the last so many milliseconds, which pass a tenth at a time:
+    /// what is as old as the window never counts, what is nine tenths as old may not count any more.
+    Window {
+        /// The share that opens it, above 0 and up to 1.
+        ratio: f64,
+        /// How long an outcome is remembered, at least 10 ms.
+        length: Span,
+        /// With fewer outcomes it stays closed.
+        minimum: u32,
+    },
+}
+
+/// Counts refusals and answers whether an attempt may start.
+///
+/// With [`Trip::Events`] one that was sent before the last counted refusal came back is not counted again: they were
+/// under way together. Results of attempts that were issued before the circuit last changed its state
 /// change nothing.
 #[derive(Debug)]
 pub struct Circuit {
@@ -37,6 +77,8 @@ pub struct Circuit {
     state: State,
     consecutive: u32,
     last_failure: Option<Instant>,
+    /// Where a ratio opens it: what came back since the present state was entered.
+    outcomes: Outcomes,
     /// The latest permit that had been issued when the last counted refusal came back.
     counted: u64,
     /// The latest permit that had been issued when the present state was entered.
@@ -73,11 +115,28 @@ pub struct CircuitSnapshot {
 impl Circuit {
     /// A closed circuit.
     pub const fn new(config: CircuitConfig) -> Self {
-        Self { config, state: State::Closed, consecutive: 0, last_failure: None, counted: 0, epoch: 0 }
+        Self {
+            config,
+            state: State::Closed,
+            consecutive: 0,
+            last_failure: None,
+            outcomes: Outcomes::new(),
+            counted: 0,
+            epoch: 0,
+        }
     }
 
-    /// Other limits from the next decision on; the count and an open circuit stay.
-    pub const fn reconfigure(&mut self, config: CircuitConfig) {
+    /// Other limits from the next decision on; the count and an open circuit stay. Of the last outcomes as many stay
+    /// as are still asked for; a window of another length begins anew.
+    pub fn reconfigure(&mut self, config: CircuitConfig) {
+        let comparable = match (self.config.trip, config.trip) {
+            (Trip::LastCalls { .. }, Trip::LastCalls { .. }) => true,
+            (Trip::Window { length: before, .. }, Trip::Window { length, .. }) => before == length,
+            _ => false,
+        };
+        if !comparable {
+            self.outcomes.clear();
+        }
         self.config = config;
     }
 
@@ -130,7 +189,7 @@ impl Circuit {
                 self.refused(now, permit, hint, issued, probing)
             }
             Verdict::Success | Verdict::Permanent | Verdict::Transient { answered: true, .. } => {
-                self.answered(issued)
+                self.answered(now, issued)
             }
             Verdict::Throttled { scope: Scope::Call, .. } | Verdict::Transient { .. } | Verdict::Ignored => {
                 None
@@ -189,39 +248,57 @@ impl Circuit {
         probing: bool,
     ) -> Option<Transition> {
         self.last_failure = Some(now);
-        if permit.sequence() > self.counted {
+        if permit.sequence() > self.counted || !matches!(self.config.trip, Trip::Events) {
             self.consecutive = self.consecutive.saturating_add(1);
             self.counted = issued;
         }
-        if !probing && self.consecutive < self.config.threshold {
+        if !probing && !self.trips(now, true) {
             return None;
         }
+        self.open(now, hint, issued)
+    }
+
+    fn answered(&mut self, now: Instant, issued: u64) -> Option<Transition> {
+        if let State::HalfOpen { successes, .. } = &mut self.state {
+            *successes = successes.saturating_add(1);
+            if *successes < self.config.probes {
+                return None;
+            }
+            self.consecutive = 0;
+            return self.enter(State::Closed, issued);
+        }
+        self.consecutive = 0;
+        if self.trips(now, false) { self.open(now, None, issued) } else { None }
+    }
+
+    /// Takes an outcome into what a ratio is made of. Whether the closed circuit has to open.
+    fn trips(&mut self, now: Instant, failed: bool) -> bool {
+        let (ratio, minimum) = match self.config.trip {
+            Trip::Events | Trip::InARow => return failed && self.consecutive >= self.config.threshold,
+            Trip::LastCalls { ratio, calls, minimum } => {
+                self.outcomes.note(self.outcomes.newest().saturating_add(1), calls.into(), failed);
+                (ratio, minimum.max(LEAST_OUTCOMES).min(calls))
+            }
+            Trip::Window { ratio, length, minimum } => {
+                let slice = (length.as_ms() / SLICES).max(1);
+                self.outcomes.note(now.ticks().checked_div(slice).unwrap_or(0), SLICES, failed);
+                (ratio, minimum.max(LEAST_OUTCOMES))
+            }
+        };
+        self.outcomes.seen >= minimum && self.outcomes.ratio() >= ratio
+    }
+
+    fn open(&mut self, now: Instant, hint: Option<Span>, issued: u64) -> Option<Transition> {
         let open_for =
             hint.map_or(self.config.reset, |hint| hint.min(self.config.max_reset).max(self.config.reset));
         self.enter(State::Open { until: now.plus(open_for) }, issued)
-    }
-
-    fn answered(&mut self, issued: u64) -> Option<Transition> {
-        match &mut self.state {
-            State::HalfOpen { successes, .. } => {
-                *successes = successes.saturating_add(1);
-                if *successes < self.config.probes {
-                    return None;
-                }
-                self.consecutive = 0;
-                self.enter(State::Closed, issued)
-            }
-            _ => {
-                self.consecutive = 0;
-                None
-            }
-        }
     }
 
     /// The one place where the state changes. Permits up to number `issued` belong to the past from here on.
     fn enter(&mut self, state: State, issued: u64) -> Option<Transition> {
         let from = phase_of(&self.state);
         self.state = state;
+        self.outcomes.clear();
         self.epoch = issued;
         let to = phase_of(&self.state);
         (from != to).then_some(Transition::Circuit { from, to })
@@ -236,6 +313,74 @@ const fn phase_of(state: &State) -> Phase {
         State::Isolated => Phase::Isolated,
     }
 }
+
+/// What came back lately, the oldest first: in slices of time, or one by one.
+#[derive(Debug)]
+struct Outcomes {
+    slices: VecDeque<Slice>,
+    /// Of all slices together.
+    seen: u32,
+    failures: u32,
+}
+
+#[derive(Debug)]
+struct Slice {
+    /// Ascending, with gaps.
+    number: u64,
+    seen: u32,
+    failures: u32,
+}
+
+impl Outcomes {
+    const fn new() -> Self {
+        Self { slices: VecDeque::new(), seen: 0, failures: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.slices.clear();
+        self.seen = 0;
+        self.failures = 0;
+    }
+
+    /// Zero when there is none.
+    fn newest(&self) -> u64 {
+        self.slices.back().map_or(0, |slice| slice.number)
+    }
+
+    /// Notes an outcome in the slice of this number, and forgets all but the last `kept` numbers. A number below the
+    /// newest, of a clock that went back, is the newest.
+    fn note(&mut self, number: u64, kept: u64, failed: bool) {
+        let number = number.max(self.newest());
+        while let Some(gone) = self.slices.front().filter(|slice| slice.number.saturating_add(kept) <= number)
+        {
+            self.seen = self.seen.saturating_sub(gone.seen);
+            self.failures = self.failures.saturating_sub(gone.failures);
+            self.slices.pop_front();
+        }
+        if self.slices.back().is_none_or(|slice| slice.number < number) {
+            self.slices.push_back(Slice { number, seen: 0, failures: 0 });
+        }
+        let failures = u32::from(failed);
+        if let Some(slice) = self.slices.back_mut() {
+            slice.seen = slice.seen.saturating_add(1);
+            slice.failures = slice.failures.saturating_add(failures);
+        }
+        self.seen = self.seen.saturating_add(1);
+        self.failures = self.failures.saturating_add(failures);
+    }
+
+    /// A quotient and no product: 7 of 100 are exactly the 0.07 that somebody wrote, while 0.07 times 100 is more
+    /// than 7.
+    fn ratio(&self) -> f64 {
+        f64::from(self.failures) / f64::from(self.seen)
+    }
+}
+
+/// Slices in a window.
+const SLICES: u64 = 10;
+
+/// What is judged by a ratio at least.
+const LEAST_OUTCOMES: u32 = 2;
 
 /// Attempts that nobody answered. A browser shows a 429 without CORS headers as a lost connection, so several of
 /// them in a short time, while the browser says that it is online, are taken for one refusal.
@@ -280,6 +425,7 @@ mod tests {
     impl World {
         fn new(threshold: u32, probes: u32) -> Self {
             let config = CircuitConfig {
+                trip: Trip::Events,
                 threshold,
                 reset: Span::from_ms(60_000),
                 max_reset: Span::from_ms(90_000),

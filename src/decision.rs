@@ -90,6 +90,16 @@ pub enum Reason {
     Deadline,
     /// The retry budget is spent.
     Budget,
+    /// A window of a quota is full, or its minimum interval has not passed.
+    Quota,
+    /// All slots are taken.
+    Slots,
+    /// As many wait as may wait.
+    QueueFull,
+    /// So many keys are in use that there is no room for another.
+    Keys,
+    /// Others came first: it stands in line behind them.
+    Queue,
 }
 
 /// Leave to make one attempt. Consumed by `record`, so that it ends exactly once:
@@ -134,6 +144,17 @@ pub enum Transition {
     },
     /// Nobody is held any more.
     CooldownEnded,
+    /// So much of a quota's window is used that the next ones will soon wait.
+    Warned {
+        /// The number of the quota.
+        quota: u32,
+        /// The limit of the window.
+        limit: u32,
+        /// The length of the window.
+        length: Span,
+        /// What is used of it.
+        used: u32,
+    },
 }
 
 /// The circuit's states as the outside sees them.

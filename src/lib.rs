@@ -38,7 +38,15 @@ pub mod circuit;
 
 pub mod cooldown;
 
+pub mod quota;
+
+pub mod slots;
+
 pub mod queue;
+
+pub mod pool;
+
+pub mod limits;
 
 pub mod record;
 

@@ -1,17 +1,20 @@
 //! Composes the rooms: this is what `RateLimitService` asks.
 //!
-//! Per call: deadline, retries, retry budget. Per attempt: cooldown and circuit, looked at together at one `now`;
-//! a permit is taken only when both say "go". Waiters stand in one line; whoever waits is told from
-//! [`Service::poll`], with the permit in hand.
+//! Per call: deadline, retries, retry budget. Per attempt: cooldown, circuit, slots and quotas, looked at together at
+//! one `now`; a permit is taken only when all say "go", and otherwise nothing is held. Waiters stand in one line;
+//! whoever waits is told from [`Service::poll`], with the permit in hand.
 
 use crate::backoff::{Backoff, Jitter};
 use crate::budget::{Budget, BudgetConfig};
-use crate::circuit::{Circuit, CircuitConfig, CircuitSnapshot, Silences};
+use crate::circuit::{Circuit, CircuitConfig, CircuitSnapshot, Silences, Trip};
 use crate::cooldown::Cooldown;
 use crate::decision::{Decision, Permit, Phase, Reason, Scope, Transition, Verdict};
-use crate::queue::{Line, Name, Waiter};
+use crate::limits::{Leave, Limits, LimitsConfig};
+use crate::queue::{LaneNumber, Line, Name, Rest, Terms, Waiter, rank, rank_in_line};
+use crate::quota::Window;
 use crate::random::Random;
 use crate::record::{Group, Recorder};
+use crate::slots::Full;
 use crate::time::{Instant, Span};
 
 /// Everything that can be configured in the core. Legal ranges: where it is read, `wasm/config.rs`.
@@ -39,6 +42,8 @@ pub struct Config {
     pub retry_budget: Option<BudgetConfig>,
     /// A refusal holds the other callers of the service too.
     pub shared_cooldown: bool,
+    /// What opens the circuit.
+    pub trip: Trip,
 }
 
 /// Which failures that may heal by themselves are retried.
@@ -63,6 +68,8 @@ pub struct Call {
     pub priority: i32,
     /// What it is counted under.
     pub group: Group,
+    /// What it needs of the limits.
+    pub terms: Terms,
 }
 
 /// How one attempt ended, and what the call has used up so far.
@@ -84,6 +91,10 @@ pub struct Ending {
     pub previous_delay: Option<Span>,
     /// The caller marked the call as safe to repeat.
     pub idempotent: bool,
+    /// The pause before the first retry of this call; `None`: as configured.
+    pub initial_delay: Option<Span>,
+    /// The operation has not settled although its attempt is over: it keeps its slot until [`Service::release`].
+    pub keeps_slot: bool,
 }
 
 /// The answer to "may this attempt start?".
@@ -129,6 +140,8 @@ pub struct Rejection {
     pub reason: Reason,
     /// How long until another call may be worth it; `None` when nobody knows.
     pub retry_after: Option<Span>,
+    /// Which window of a quota is full.
+    pub window: Option<Window>,
 }
 
 /// One service: everything that shares a server's limits.
@@ -139,6 +152,7 @@ pub struct Service {
     silences: Silences,
     cooldown: Cooldown,
     budget: Option<Budget>,
+    limits: Limits,
     line: Line,
     record: Recorder,
     random: Random,
@@ -147,14 +161,20 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service that has seen nothing yet. `seed` settles all its jitter.
+    /// A service that has seen nothing yet and has no limits of its own. `seed` settles all its jitter.
     pub fn new(config: Config, seed: u64) -> Self {
+        Self::limited(config, LimitsConfig::default(), seed)
+    }
+
+    /// A service that has seen nothing yet. `seed` settles all its jitter.
+    pub fn limited(config: Config, limits: LimitsConfig, seed: u64) -> Self {
         Self {
             circuit: Circuit::new(config.circuit()),
             silences: Silences::default(),
             cooldown: Cooldown::new(config.probe_timeout),
             budget: config.retry_budget.map(Budget::new),
-            line: Line::default(),
+            limits: Limits::new(limits),
+            line: Line::new(),
             record: Recorder::new(),
             random: Random::seeded(seed),
             issued: 0,
@@ -177,6 +197,12 @@ impl Service {
         self.config = config;
     }
 
+    /// Other limits from the next decision on: who waits is asked again, who runs is not disturbed.
+    pub fn limit(&mut self, limits: LimitsConfig) {
+        self.limits.reconfigure(limits);
+        self.line.rouse_all();
+    }
+
     /// A call begins and asks for its first attempt.
     pub fn begin(&mut self, now: Instant, call: &Call) -> Admission {
         self.record.call(call.group);
@@ -191,26 +217,73 @@ impl Service {
         if call.deadline.is_some_and(|deadline| deadline <= now) {
             return Admission::Reject(self.reject(call.group, Reason::Deadline, None));
         }
-        self.line.wake(now);
+        self.wake(now);
         match self.check(now) {
             Decision::Reject { reason, retry_after } => {
                 Admission::Reject(self.reject(call.group, reason, retry_after))
             }
-            Decision::Proceed if self.line.front().is_none() => Admission::Go(self.issue(now)),
-            Decision::Proceed => self.stand(now, call, None),
-            Decision::Wait { until, .. } => self.stand(now, call, until),
+            Decision::Wait { until, reason } => self.stand(now, call, until, reason),
+            Decision::Proceed => match self.held_by_limits(now, call) {
+                None if self.line.standing() == 0 => Admission::Go(self.issue(now, &call.terms)),
+                Some((reason, until)) if self.limits.rejects() || until == Some(Instant::MAX) => {
+                    let retry_after =
+                        until.filter(|until| *until < Instant::MAX).map(|until| until.since(now));
+                    Admission::Reject(self.refuse(now, call.group, &call.terms, reason, retry_after))
+                }
+                held => self.stand_behind(now, call, held),
+            },
         }
     }
 
+    /// Takes an attempt if one may start at once, and waits for nothing. Nobody who waits in its lane is overtaken.
+    pub fn attempt(&mut self, now: Instant, call: &Call) -> Admission {
+        self.wake(now);
+        let rejection = match self.check(now) {
+            Decision::Reject { reason, retry_after } => (reason, retry_after),
+            Decision::Wait { until, reason } => (reason, until.map(|until| until.since(now))),
+            Decision::Proceed => match self.held_by_limits(now, call) {
+                Some((reason, until)) => {
+                    (reason, until.filter(|until| *until < Instant::MAX).map(|until| until.since(now)))
+                }
+                None if self.line.standing_in(call.terms.lane) > 0 => (Reason::Queue, None),
+                None => return Admission::Go(self.issue(now, &call.terms)),
+            },
+        };
+        Admission::Reject(self.refuse(now, call.group, &call.terms, rejection.0, rejection.1))
+    }
+
     /// The attempt with this permit succeeded. Nothing is decided, so nothing needs to be known about the call.
-    pub fn succeed(&mut self, now: Instant, permit: &Permit, started: Instant, group: Group) {
-        self.record.attempt(group, now.since(started), Verdict::Success);
-        self.note(now, permit, Verdict::Success);
+    pub fn succeed(
+        &mut self,
+        now: Instant,
+        permit: &Permit,
+        started: Instant,
+        group: Group,
+        lane: LaneNumber,
+    ) {
+        self.ended(now, permit, started, group, Verdict::Success);
+        self.release(permit, lane);
+    }
+
+    /// The attempt ended like this, and nothing is to be decided.
+    pub fn ended(&mut self, now: Instant, permit: &Permit, started: Instant, group: Group, verdict: Verdict) {
+        self.record.attempt(group, now.since(started), verdict);
+        self.note(now, permit, verdict);
+    }
+
+    /// The operation has settled: its slot comes free. Harmless when its lease had run out.
+    pub fn release(&mut self, permit: &Permit, lane: LaneNumber) {
+        if lane != 0 && self.limits.release(permit, lane) {
+            self.freed(lane, self.limits.operation_of(lane));
+        }
     }
 
     /// The attempt ended without success: what now? `draw` is a random number from 0 to 1, `None` for our own.
     pub fn end(&mut self, now: Instant, ending: &Ending, call: &Call, draw: Option<f64>) -> Next {
         self.record.attempt(call.group, now.since(ending.started), ending.verdict);
+        if !ending.keeps_slot {
+            self.release(&ending.permit, call.terms.lane);
+        }
         // A host's own randomness may give anything; no wait may be longer than its jitter allows.
         let draw = draw.map_or_else(|| self.random.draw(), |draw| draw.clamp(0.0, 1.0));
         match ending.verdict {
@@ -235,15 +308,14 @@ impl Service {
 
     /// The next waiter whose wait is over, with its permit or a rejection. Ask until it answers `None`.
     pub fn poll(&mut self, now: Instant) -> Option<(Name, Admission)> {
-        self.line.wake(now);
+        self.wake(now);
         let (name, rejection) = self.next_called(now)?;
-        let waiter = self.line.leave(name)?;
-        self.record.wait(waiter.group, now.since(waiter.since));
+        let waiter = self.depart(now, name)?;
         let admission = match rejection {
-            Some(Rejection { reason, retry_after }) => {
-                Admission::Reject(self.reject(waiter.group, reason, retry_after))
+            Some(Rejection { reason, retry_after, .. }) => {
+                Admission::Reject(self.refuse(now, waiter.group, &waiter.terms, reason, retry_after))
             }
-            None => Admission::Go(self.issue(now)),
+            None => Admission::Go(self.issue(now, &waiter.terms)),
         };
         self.settle(now);
         Some((name, admission))
@@ -255,27 +327,68 @@ impl Service {
         match decision {
             // Nobody sleeps towards a closed door.
             Decision::Reject { reason, retry_after } if self.is_shut(now) => {
-                return Some((self.line.anybody()?, Some(Rejection { reason, retry_after })));
+                return Some((self.line.anybody()?, Some(Rejection::new(reason, retry_after))));
             }
             // A cooldown may have been prolonged beyond a deadline.
             Decision::Wait { until: Some(until), .. } => {
                 let retry_after = Some(until.since(now));
                 return Some((
                     self.line.out_of_time(until)?,
-                    Some(Rejection { reason: Reason::Deadline, retry_after }),
+                    Some(Rejection::new(Reason::Deadline, retry_after)),
                 ));
             }
             Decision::Proceed | Decision::Wait { until: None, .. } | Decision::Reject { .. } => {}
         }
         // An alarm may be late by more than a deadline: what is sent now would be sent for nobody.
         if let Some(late) = self.line.out_of_time(now) {
-            return Some((late, Some(Rejection { reason: Reason::Deadline, retry_after: None })));
+            return Some((late, Some(Rejection::new(Reason::Deadline, None))));
         }
         match decision {
             Decision::Wait { .. } => None,
-            Decision::Proceed => Some((self.line.front()?, None)),
+            Decision::Proceed => self.first_that_may_go(now),
             Decision::Reject { reason, retry_after } => {
-                Some((self.line.front()?, Some(Rejection { reason, retry_after })))
+                Some((self.line.front()?, Some(Rejection::new(reason, retry_after))))
+            }
+        }
+    }
+
+    /// The first in line whose limits let it go, or reject it. The lanes of the others are put to rest until something
+    /// changes for them.
+    fn first_that_may_go(&mut self, now: Instant) -> Option<(Name, Option<Rejection>)> {
+        loop {
+            let name = self.line.front()?;
+            let waiter = self.line.waiter(name)?;
+            let Waiter { terms, deadline, .. } = waiter;
+            let rejection = |reason, retry_after| Some((name, Some(Rejection::new(reason, retry_after))));
+            let operation = self.limits.operation_of(terms.lane);
+            let leave = if terms.lane != 0 && self.line.is_held_before(operation, terms.lane) {
+                Leave::Slots(Full::Operation)
+            } else {
+                self.limits.check(now, &terms, rank_in_line(&waiter))
+            };
+            match leave {
+                Leave::Go => return Some((name, None)),
+                Leave::Never => return rejection(Reason::Quota, None),
+                Leave::Until(until) if self.limits.rejects() => {
+                    return rejection(Reason::Quota, Some(until.since(now)));
+                }
+                Leave::Slots(_) if self.limits.rejects() => return rejection(Reason::Slots, None),
+                Leave::Until(until) if deadline.is_some_and(|deadline| deadline <= until) => {
+                    return rejection(Reason::Deadline, Some(until.since(now)));
+                }
+                // All need one of these: nobody overtakes.
+                Leave::Slots(Full::Global) => return None,
+                Leave::Slots(Full::Operation) => self.line.rest(terms.lane, Rest::Held(operation)),
+                // Its operation's slots are not what it waits for: the next one may have them.
+                Leave::Slots(Full::Key) => {
+                    self.line.rest(terms.lane, Rest::Parked);
+                    self.line.rouse_held(operation);
+                }
+                Leave::Until(until) => {
+                    self.limits.claim(&terms, rank_in_line(&waiter), until);
+                    self.line.rest(terms.lane, Rest::Asleep(until));
+                    self.line.rouse_held(operation);
+                }
             }
         }
     }
@@ -283,17 +396,19 @@ impl Service {
     /// When [`Service::poll`] may have something new to say by the passing of time alone.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let in_line = self.line.front().and_then(|_| match self.check(now) {
+            // Whoever may be asked and was not called waits for a slot.
+            Decision::Proceed if self.is_full(now) => None,
             Decision::Proceed => Some(now),
             Decision::Wait { .. } => self.cooldown.poll_timeout(now),
             Decision::Reject { .. } => Some(now),
         });
-        Instant::earlier(in_line, self.line.poll_timeout())
+        let lease = self.limits.poll_timeout().filter(|_| self.line.standing() > 0);
+        Instant::earlier(Instant::earlier(in_line, lease), self.line.poll_timeout())
     }
 
     /// One stops waiting: cancelled, or for a reason that is counted.
     pub fn leave(&mut self, now: Instant, name: Name, reason: Option<Reason>) {
-        let Some(waiter) = self.line.leave(name) else { return };
-        self.record.wait(waiter.group, now.since(waiter.since));
+        let Some(waiter) = self.depart(now, name) else { return };
         if let Some(reason) = reason {
             self.record.rejection(waiter.group, reason);
         }
@@ -318,6 +433,63 @@ impl Service {
     pub fn isolate(&mut self) {
         let isolated = self.circuit.isolate(self.issued);
         self.record.transition(isolated);
+    }
+
+    /// A lane of this operation, or how long until there may be one.
+    pub fn lane(&mut self, now: Instant, operation: u32) -> Result<LaneNumber, Span> {
+        let line = &self.line;
+        self.limits.lane(now, operation, |lane| line.standing_in(lane) > 0)
+    }
+
+    /// When an ordinary call of the lane may go, as far as anybody knows; `None`: that depends on others.
+    pub fn next_leave(&self, now: Instant, lane: LaneNumber) -> Option<Instant> {
+        let terms = Terms { lane, weight: 1, ..Terms::NONE };
+        let by_limits = match self.limits.check(now, &terms, i64::MAX) {
+            Leave::Go => now,
+            Leave::Until(until) => until,
+            Leave::Slots(_) | Leave::Never => return None,
+        };
+        match self.check(now) {
+            Decision::Proceed => Some(by_limits),
+            Decision::Wait { until, .. } => Some(by_limits.max(until?)),
+            Decision::Reject { retry_after, .. } => Some(by_limits.max(now.plus(retry_after?))),
+        }
+    }
+
+    /// A new end of the permit's lease; `None` when it is gone.
+    pub fn renew(&mut self, now: Instant, permit: &Permit) -> Option<Instant> {
+        self.wake(now);
+        self.limits.renew(now, permit)
+    }
+
+    /// Units of the lane's quotas that were taken at `taken` and not used.
+    pub fn give_back(&mut self, lane: LaneNumber, taken: Instant, weight: u32) {
+        self.limits.give_back(lane, taken, weight);
+        self.line.rouse_all();
+    }
+
+    /// Forgets what was used of a lane's quotas, for `None` of all.
+    pub fn clear(&mut self, lane: Option<LaneNumber>) {
+        match lane {
+            Some(lane) => self.limits.clear(lane),
+            None => self.limits.clear_all(),
+        }
+        self.line.rouse_all();
+    }
+
+    /// Slots and quotas.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The same, to be changed where nobody waits for it.
+    pub const fn limits_mut(&mut self) -> &mut Limits {
+        &mut self.limits
+    }
+
+    /// Who waits.
+    pub const fn line(&self) -> &Line {
+        &self.line
     }
 
     /// Holds everybody until then: a cooldown that a restart of the core must not lose.
@@ -355,8 +527,8 @@ impl Service {
         self.cooldown.check(now).and(self.circuit.check(now))
     }
 
-    /// Takes a permit out of every room. Only after [`Service::check`] said "go" at the same `now`.
-    fn issue(&mut self, now: Instant) -> Permit {
+    /// Takes a permit out of every room. Only after all of them said "go" at the same `now`.
+    fn issue(&mut self, now: Instant, terms: &Terms) -> Permit {
         self.issued = self.issued.saturating_add(1);
         let permit = Permit::new(self.issued);
         let half_open = self.circuit.take(now, &permit);
@@ -364,15 +536,93 @@ impl Service {
         // From here on the probes find out; whom the opening refusal held has been rejected long ago.
         let ended = if half_open.is_some() { self.cooldown.end() } else { self.cooldown.take(now, &permit) };
         self.record.transition(ended);
+        if terms.lane != 0 {
+            let Self { limits, record, line, .. } = self;
+            limits.take(now, &permit, terms, |warning| record.transition(Some(warning)));
+            // Where one slot of the operation is left, the next one has it.
+            line.rouse_held(limits.operation_of(terms.lane));
+        }
         permit
     }
 
-    fn stand(&mut self, now: Instant, call: &Call, until: Option<Instant>) -> Admission {
+    /// Why the limits keep a call that has just come, and until when; `None` twice: nobody knows.
+    fn held_by_limits(&self, now: Instant, call: &Call) -> Option<(Reason, Option<Instant>)> {
+        if call.terms.lane == 0 {
+            return None;
+        }
+        match self.limits.check(now, &call.terms, rank(call.arrival, call.priority)) {
+            Leave::Go => None,
+            Leave::Slots(_) => Some((Reason::Slots, None)),
+            Leave::Until(until) => Some((Reason::Quota, Some(until))),
+            Leave::Never => Some((Reason::Quota, Some(Instant::MAX))),
+        }
+    }
+
+    /// Stands in line where the door is open: for its limits, or behind others.
+    fn stand_behind(
+        &mut self,
+        now: Instant,
+        call: &Call,
+        held: Option<(Reason, Option<Instant>)>,
+    ) -> Admission {
+        let (reason, until) = held.unwrap_or((Reason::Queue, None));
+        let admission = self.stand(now, call, until, reason);
+        let Admission::Wait { name, .. } = admission else { return admission };
+        // It may be first all the same: the others may wait for something that it does not need.
+        match self.next_called(now) {
+            Some((called, None)) if called == name => {
+                self.line.leave(name);
+                Admission::Go(self.issue(now, &call.terms))
+            }
+            _ => admission,
+        }
+    }
+
+    fn stand(&mut self, now: Instant, call: &Call, until: Option<Instant>, reason: Reason) -> Admission {
         if let Some(missed) = until.filter(|until| call.deadline.is_some_and(|deadline| deadline <= *until)) {
             return Admission::Reject(self.reject(call.group, Reason::Deadline, Some(missed.since(now))));
         }
+        if self.line.standing() >= self.limits.max_queue() {
+            return Admission::Reject(self.reject(call.group, Reason::QueueFull, None));
+        }
         let name = self.line.stand(call.waiter(now));
-        Admission::Wait { name, until, reason: Reason::Cooldown }
+        Admission::Wait { name, until, reason }
+    }
+
+    /// Takes one out of the line, and lets those be asked who waited for it to go first.
+    fn depart(&mut self, now: Instant, name: Name) -> Option<Waiter> {
+        let waiter = self.line.leave(name)?;
+        self.record.wait(waiter.group, now.since(waiter.since));
+        if waiter.terms.lane != 0 {
+            if self.limits.unclaim(now, waiter.terms.lane) {
+                self.line.rouse_all();
+            }
+            self.line.rouse_held(self.limits.operation_of(waiter.terms.lane));
+        }
+        Some(waiter)
+    }
+
+    /// Moves on what has come with time: sleepers, lanes, leases that ran out.
+    fn wake(&mut self, now: Instant) {
+        self.line.wake(now);
+        while let Some((lane, operation)) = self.limits.reclaim(now) {
+            self.freed(lane, operation);
+        }
+    }
+
+    /// A slot came free.
+    fn freed(&mut self, lane: LaneNumber, operation: u32) {
+        self.line.rouse(lane);
+        self.line.rouse_held(operation);
+    }
+
+    /// Whether the first in line waits for a slot that everybody needs.
+    fn is_full(&self, now: Instant) -> bool {
+        let first = self.line.front().and_then(|name| self.line.waiter(name));
+        first.is_some_and(|first| {
+            let leave = self.limits.check(now, &first.terms, rank_in_line(&first));
+            leave == Leave::Slots(Full::Global)
+        })
     }
 
     fn throttled(
@@ -451,8 +701,11 @@ impl Service {
     }
 
     fn delay(&self, ending: &Ending, hint: Option<Span>, draw: f64) -> Span {
-        let backoff = self.config.backoff.delay(ending.retries, ending.previous_delay, draw);
-        hint.map_or(backoff, |hint| self.config.backoff.delay_after_hint(hint, backoff, draw))
+        let configured = self.config.backoff;
+        let initial = ending.initial_delay.unwrap_or(configured.initial);
+        let backoff = Backoff { initial, max: configured.max.max(initial), ..configured };
+        let delay = backoff.delay(ending.retries, ending.previous_delay, draw);
+        hint.map_or(delay, |hint| backoff.delay_after_hint(hint, delay, draw))
     }
 
     /// Tells the rooms of a refusal that concerns every caller. True when it opened the circuit.
@@ -480,7 +733,7 @@ impl Service {
 
     fn settle(&mut self, now: Instant) {
         self.line.wake(now);
-        if self.line.front().is_none() {
+        if self.line.standing() == 0 {
             let ended = self.cooldown.settle();
             self.record.transition(ended);
         }
@@ -488,7 +741,21 @@ impl Service {
 
     fn reject(&mut self, group: Group, reason: Reason, retry_after: Option<Span>) -> Rejection {
         self.record.rejection(group, reason);
-        Rejection { reason, retry_after }
+        Rejection::new(reason, retry_after)
+    }
+
+    /// A rejection of the limits, with the window that is full.
+    fn refuse(
+        &mut self,
+        now: Instant,
+        group: Group,
+        terms: &Terms,
+        reason: Reason,
+        retry_after: Option<Span>,
+    ) -> Rejection {
+        let window = if reason == Reason::Quota { self.limits.obstacle(now, terms) } else { None };
+        self.record.rejection(group, reason);
+        Rejection { reason, retry_after, window }
     }
 
     fn is_open(&self, now: Instant) -> bool {
@@ -501,6 +768,12 @@ impl Service {
     }
 }
 
+impl Rejection {
+    const fn new(reason: Reason, retry_after: Option<Span>) -> Self {
+        Self { reason, retry_after, window: None }
+    }
+}
+
 impl Call {
     const fn waiter(&self, now: Instant) -> Waiter {
         Waiter {
@@ -509,6 +782,7 @@ impl Call {
             since: now,
             deadline: self.deadline,
             group: self.group,
+            terms: self.terms,
         }
     }
 }
@@ -521,6 +795,7 @@ impl Config {
             max_reset: self.max_retry_after,
             probes: self.half_open_probes,
             probe_timeout: self.probe_timeout,
+            trip: self.trip,
         }
     }
 }
@@ -547,6 +822,7 @@ impl Default for Config {
                 window: Span::from_ms(10_000),
             }),
             shared_cooldown: true,
+            trip: Trip::Events,
         }
     }
 }

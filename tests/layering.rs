@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 /// The rooms from the top of the house to the bottom, those too that are not built yet. Who moves one changes the
 /// design, not only the list in `src/lib.rs`.
-const HOUSE: [&str; 17] = [
+const HOUSE: [&str; 19] = [
     "time", "random", "decision", "outcome", "classify", "backoff", "budget", "circuit", "cooldown", "quota",
-    "slots", "queue", "pacer", "record", "service", "bulk", "wasm",
+    "slots", "queue", "pool", "limits", "pacer", "record", "service", "bulk", "wasm",
 ];
 
 /// Crates that know JavaScript, and the one that asks the platform for randomness.

@@ -22,10 +22,10 @@ use support::world::{Event, Options, What, World};
 use support::{LOST, REFUSED, REFUSED_ALONE, UNWELL, at, ms, refused_for};
 use tidegate::backoff::{Backoff, Jitter};
 use tidegate::budget::{Budget, BudgetConfig};
-use tidegate::circuit::{Circuit, CircuitConfig};
+use tidegate::circuit::{Circuit, CircuitConfig, Trip};
 use tidegate::cooldown::Cooldown;
 use tidegate::decision::{Decision, Permit, Phase, Reason, Scope, Transition, Verdict};
-use tidegate::queue::{Line, Name, Waiter};
+use tidegate::queue::{Line, Name, Terms, Waiter};
 use tidegate::record::Histogram;
 use tidegate::service::{Config, RetryTransient};
 use tidegate::time::{Instant, Span, WallTime};
@@ -120,6 +120,7 @@ impl Run {
                     deadline: deadline_ms.map(|length| now + length),
                 });
                 let options = Options {
+                    terms: Terms::NONE,
                     deadline_ms: *deadline_ms,
                     priority: *priority,
                     max_retries: *max_retries,
@@ -298,6 +299,7 @@ fn configs() -> impl Strategy<Value = Config> {
     let circuit = (1..6_u32, 0..90_000_u64, 1..4_u32, 1..40_000_u64);
     let hints = (prop::bool::weighted(0.8), 0..90_000_u64, prop::bool::weighted(0.7));
     (retries, circuit, hints).prop_map(|(retries, circuit, hints)| Config {
+        trip: Trip::Events,
         max_retries: retries.0,
         backoff: retries.1,
         retry_budget: retries.2,
@@ -576,6 +578,7 @@ fn circuits() -> impl Strategy<Value = Circuit> {
     (1..3_u32, 0..60_000_u64, 0..90_000_u64, 1..4_u32, 1..40_000_u64).prop_map(
         |(threshold, reset, max_reset, probes, probe_timeout)| {
             Circuit::new(CircuitConfig {
+                trip: Trip::Events,
                 threshold,
                 reset: ms(reset),
                 max_reset: ms(max_reset),
@@ -688,6 +691,7 @@ proptest! {
     ) {
         let lease = 5_000;
         let config = CircuitConfig {
+            trip: Trip::Events,
             threshold: 1,
             reset: ms(1_000),
             max_reset: ms(1_000),
@@ -876,7 +880,14 @@ impl NaiveLine {
 }
 
 fn waiter(arrival: u64, priority: i32) -> Waiter {
-    Waiter { arrival: at(arrival), priority, since: at(arrival), deadline: None, group: 1 }
+    Waiter {
+        arrival: at(arrival),
+        priority,
+        since: at(arrival),
+        deadline: None,
+        group: 1,
+        terms: Terms::NONE,
+    }
 }
 
 proptest! {

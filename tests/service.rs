@@ -22,6 +22,7 @@ use support::world::{Options, World};
 use support::{LOST, REFUSED, REFUSED_ALONE, UNWELL, ms, refused_for, vectors};
 use tidegate::backoff::{Backoff, Jitter};
 use tidegate::budget::BudgetConfig;
+use tidegate::circuit::Trip;
 use tidegate::decision::{Phase, Reason, Verdict};
 use tidegate::record::rejection_index;
 use tidegate::service::{Config, RetryTransient};
@@ -71,6 +72,7 @@ fn end_all(world: &mut World, callers: &[String], verdict: Verdict) {
 #[test]
 fn the_defaults_are_those_of_the_public_interface() {
     let promised = Config {
+        trip: Trip::Events,
         max_retries: 3,
         backoff: Backoff { initial: ms(100), max: ms(10_000), jitter: Jitter::Proportional { factor: 0.2 } },
         respect_retry_after: true,

@@ -157,12 +157,15 @@ pub const fn rejection_index(reason: Reason) -> Option<usize> {
         Reason::RetryAfterTooLong => Some(2),
         Reason::Deadline => Some(3),
         Reason::Budget => Some(4),
-        Reason::Backoff | Reason::Cooldown => None,
+        Reason::Quota | Reason::Keys => Some(5),
+        Reason::Slots => Some(6),
+        Reason::QueueFull => Some(7),
+        Reason::Backoff | Reason::Cooldown | Reason::Queue => None,
     }
 }
 
 /// The kinds of rejection that are counted apart.
-pub const REJECTIONS: usize = 5;
+pub const REJECTIONS: usize = 8;
 
 /// Groups counted apart. A data provider has some ten resources with nine operations each; whoever names resources
 /// after records must not fill the memory.
@@ -186,7 +189,7 @@ mod tests {
         assert_eq!(recorder.total().calls, 2);
         let [first, second] = recorder.groups() else { panic!("two groups") };
         assert_eq!((first.calls, second.calls, second.failures), (0, 1, 1));
-        assert_eq!(second.rejected, [0, 1, 0, 0, 0]);
+        assert_eq!(second.rejected, [0, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(second.durations.longest(), Span::from_ms(5));
     }
 

@@ -9,6 +9,9 @@ pub(super) const NEWS: u32 = 1;
 /// Flag: somebody waits, so `poll` may have something to say.
 pub(super) const WAITERS: u32 = 2;
 
+/// Where a number is expected and there is none.
+pub(super) const NONE: u32 = u32::MAX;
+
 pub(super) const fn reason_code(reason: Reason) -> u32 {
     match reason {
         Reason::Backoff => 1,
@@ -19,6 +22,11 @@ pub(super) const fn reason_code(reason: Reason) -> u32 {
         Reason::RetryAfterTooLong => 6,
         Reason::Deadline => 7,
         Reason::Budget => 8,
+        Reason::Quota => 9,
+        Reason::Slots => 10,
+        Reason::QueueFull => 11,
+        Reason::Keys => 12,
+        Reason::Queue => 13,
     }
 }
 
@@ -29,6 +37,10 @@ pub(super) const fn reason_of(code: u32) -> Option<Reason> {
         6 => Reason::RetryAfterTooLong,
         7 => Reason::Deadline,
         8 => Reason::Budget,
+        9 => Reason::Quota,
+        10 => Reason::Slots,
+        11 => Reason::QueueFull,
+        12 => Reason::Keys,
         _ => return None,
     })
 }

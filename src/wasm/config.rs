@@ -9,7 +9,11 @@ use wasm_bindgen::JsValue;
 
 use crate::backoff::{Backoff, Jitter};
 use crate::budget::BudgetConfig;
+use crate::circuit::Trip;
+use crate::limits::LimitsConfig;
+use crate::quota::{Policy, Window};
 use crate::service::{Config, RetryTransient};
+use crate::slots::SlotsConfig;
 use crate::time::Span;
 
 /// Reads a configuration object. It belongs to the shell: nobody's getters are run.
@@ -32,6 +36,55 @@ pub(super) fn read(given: &JsValue) -> Config {
         retry_transient: retry_transient(&fields),
         retry_budget: retry_budget(&fields, default.retry_budget),
         shared_cooldown: fields.truth("sharedCooldown", default.shared_cooldown),
+        trip: trip(&fields),
+    }
+}
+
+/// Reads the limits of a service, which the shell has made of what was configured; without any, there are none.
+pub(super) fn limits(given: &JsValue) -> LimitsConfig {
+    let default = LimitsConfig::default();
+    let limits = Fields(given).value("limits");
+    if !limits.is_object() {
+        return default;
+    }
+    let fields = Fields(&limits);
+    LimitsConfig {
+        policies: fields.list("policies", |policy| policy_of(&Fields(policy))),
+        slots: SlotsConfig {
+            global: fields.cap("concurrency"),
+            per_key: fields.cap("concurrencyPerKey"),
+            per_operation: fields.list("concurrencyPerOperation", cap_of),
+            lease: fields.value("leaseMs").as_f64().map(Span::from_ms_ceil),
+        },
+        max_queue: fields.count("maxQueue", default.max_queue),
+        reject: fields.truth("reject", default.reject),
+        max_keys: fields.count("maxKeys", default.max_keys),
+    }
+}
+
+fn policy_of(fields: &Fields<'_>) -> Policy {
+    Policy {
+        windows: fields.list("windows", |window| {
+            let fields = Fields(window);
+            Window { limit: fields.count("limit", 1), length: fields.span("lengthMs", Span::ZERO) }
+        }),
+        interval: fields.span("intervalMs", Span::ZERO),
+        smooth: fields.truth("smooth", false),
+    }
+}
+
+/// When the circuit opens, where it is used alone: without `circuit`, after refusals in a row as for a service.
+fn trip(fields: &Fields<'_>) -> Trip {
+    let given = fields.value("circuit");
+    if !given.is_object() {
+        return Trip::Events;
+    }
+    let fields = Fields(&given);
+    let Some(ratio) = fields.value("ratio").as_f64() else { return Trip::InARow };
+    let minimum = fields.count("minimumCalls", 1);
+    match fields.value("lastCalls").as_f64() {
+        Some(_) => Trip::LastCalls { ratio, calls: fields.count("lastCalls", 1), minimum },
+        None => Trip::Window { ratio, length: fields.span("windowMs", Span::ZERO), minimum },
     }
 }
 
@@ -96,4 +149,21 @@ impl Fields<'_> {
     fn text(&self, name: &str) -> Option<String> {
         self.value(name).as_string()
     }
+
+    /// A number of slots; `null` and nothing at all are no limit.
+    fn cap(&self, name: &str) -> Option<u32> {
+        cap_of(&self.value(name))
+    }
+
+    /// What a list holds; one that is none is empty.
+    fn list<T>(&self, name: &str, read: impl Fn(&JsValue) -> T) -> Vec<T> {
+        let list = self.value(name);
+        let length = Fields(&list).count("length", 0);
+        (0..length).map(|index| read(&Reflect::get_u32(&list, index).unwrap_or(JsValue::UNDEFINED))).collect()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+fn cap_of(value: &JsValue) -> Option<u32> {
+    value.as_f64().map(|number| number as u32)
 }

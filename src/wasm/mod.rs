@@ -7,11 +7,15 @@ mod alarm;
 mod codes;
 mod config;
 mod foreign;
+mod limits;
+mod pool;
 mod seed;
 mod service;
 mod snapshot;
 
 pub use alarm::sleep;
+pub use limits::*;
+pub use pool::*;
 pub use service::*;
 
 use rlsf::SmallGlobalTlsf;

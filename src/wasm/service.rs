@@ -11,6 +11,7 @@ use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use crate::classify::{classify, hint};
 use crate::decision::{Permit, Reason, Transition, Verdict};
 use crate::outcome::Outcome;
+use crate::queue::Terms;
 use crate::service::{Admission, Call, Ending, Next, Rejection, Service};
 use crate::time::{Instant, Span, WallTime};
 
@@ -19,8 +20,8 @@ use super::{config, foreign, seed, snapshot};
 
 /// A service, and the details of its last answer. The call, the attempt and their times are kept by the shell, which
 /// passes them as numbers.
-struct Core {
-    service: Service,
+pub(super) struct Core {
+    pub(super) service: Service,
     answer: Answer,
 }
 
@@ -30,10 +31,13 @@ struct Answer {
     name: u32,
     until: f64,
     after: f64,
+    /// The window of a quota: its limit and its length; zeros without one.
+    limit: f64,
+    window: f64,
 }
 
 /// What the shell calls a service.
-type Handle = u32;
+pub(super) type Handle = u32;
 
 /// The services by handle; `None` where the handle is free.
 static CORES: Mutex<Vec<Option<Box<Core>>>> = Mutex::new(Vec::new());
@@ -41,7 +45,7 @@ static CORES: Mutex<Vec<Option<Box<Core>>>> = Mutex::new(Vec::new());
 /// A new service with this configuration, which the shell has checked.
 #[wasm_bindgen]
 pub fn create(configuration: &JsValue) -> Handle {
-    let service = Service::new(config::read(configuration), seed::next());
+    let service = Service::limited(config::read(configuration), config::limits(configuration), seed::next());
     let core = Some(Box::new(Core { service, answer: Answer::NONE }));
     let mut cores = cores();
     let free = cores.iter_mut().zip(0..).find(|(place, _)| place.is_none());
@@ -65,7 +69,11 @@ pub fn free(service: Handle) {
 #[wasm_bindgen]
 pub fn configure(service: Handle, configuration: &JsValue) {
     let config = config::read(configuration);
-    ask(service, |core| core.service.reconfigure(config));
+    let limits = config::limits(configuration);
+    ask(service, |core| {
+        core.service.reconfigure(config);
+        core.service.limit(limits);
+    });
 }
 
 /// A call begins: a permit (negative when there are transitions to fetch), or 0: see the registers.
@@ -78,12 +86,70 @@ pub fn begin(service: Handle, now: f64, deadline: f64, priority: i32, group: u32
     })
 }
 
-/// A call that began earlier asks again, as after a restart; otherwise like `begin`.
+/// A call begins in a lane; otherwise like `begin`. `concurrency` and `limit` 0: as configured.
+#[expect(clippy::too_many_arguments, reason = "numbers cross for nothing, objects do not")]
 #[wasm_bindgen]
-pub fn admit(service: Handle, now: f64, arrival: f64, deadline: f64, priority: i32, group: u32) -> f64 {
-    let call = call(Instant::from_ms(arrival), deadline, priority, group);
+pub fn begin_in(
+    service: Handle,
+    now: f64,
+    deadline: f64,
+    priority: i32,
+    group: u32,
+    lane: u32,
+    weight: u32,
+    concurrency: u32,
+    limit: u32,
+    window: f64,
+) -> f64 {
+    let now = Instant::from_ms(now);
+    let terms = terms(lane, weight, concurrency, limit, window);
+    ask(service, |core| {
+        let admission = core.service.begin(now, &Call { terms, ..call(now, deadline, priority, group) });
+        core.admitted(admission)
+    })
+}
+
+/// A call that began earlier asks again, as after a restart; otherwise like `begin_in`. Lane 0 needs nothing.
+#[expect(clippy::too_many_arguments, reason = "numbers cross for nothing, objects do not")]
+#[wasm_bindgen]
+pub fn admit(
+    service: Handle,
+    now: f64,
+    arrival: f64,
+    deadline: f64,
+    priority: i32,
+    group: u32,
+    lane: u32,
+    weight: u32,
+    concurrency: u32,
+    limit: u32,
+    window: f64,
+) -> f64 {
+    let terms = terms(lane, weight, concurrency, limit, window);
+    let call = Call { terms, ..call(Instant::from_ms(arrival), deadline, priority, group) };
     ask(service, |core| {
         let admission = core.service.admit(Instant::from_ms(now), &call);
+        core.admitted(admission)
+    })
+}
+
+/// Takes an attempt if one may start at once: a permit as from `begin`, or 0 with `reason`, `after`, `limit`, `window`.
+#[expect(clippy::too_many_arguments, reason = "numbers cross for nothing, objects do not")]
+#[wasm_bindgen]
+pub fn try_in(
+    service: Handle,
+    now: f64,
+    group: u32,
+    lane: u32,
+    weight: u32,
+    concurrency: u32,
+    limit: u32,
+    window: f64,
+) -> f64 {
+    let now = Instant::from_ms(now);
+    let terms = terms(lane, weight, concurrency, limit, window);
+    ask(service, |core| {
+        let admission = core.service.attempt(now, &Call { terms, ..call(now, f64::NAN, 0, group) });
         core.admitted(admission)
     })
 }
@@ -91,11 +157,45 @@ pub fn admit(service: Handle, now: f64, arrival: f64, deadline: f64, priority: i
 /// The attempt succeeded. Returns flags: `NEWS`, `WAITERS`.
 #[wasm_bindgen]
 pub fn succeed(service: Handle, permit: f64, now: f64, started: f64, group: u32) -> u32 {
+    succeed_in(service, permit, now, started, group, 0)
+}
+
+/// The attempt of a lane succeeded, and its slot comes free.
+#[wasm_bindgen]
+pub fn succeed_in(service: Handle, permit: f64, now: f64, started: f64, group: u32, lane: u32) -> u32 {
     let permit = permit_of(permit);
     ask(service, |core| {
-        core.service.succeed(Instant::from_ms(now), &permit, Instant::from_ms(started), group);
+        core.service.succeed(Instant::from_ms(now), &permit, Instant::from_ms(started), group, lane);
         core.flags()
     })
+}
+
+/// The attempt ended like this, and nothing is to be decided. Returns flags.
+#[wasm_bindgen]
+pub fn record(service: Handle, permit: f64, now: f64, started: f64, verdict: u32, group: u32) -> u32 {
+    let permit = permit_of(permit);
+    let verdict = verdict_of(verdict, None);
+    ask(service, |core| {
+        core.service.ended(Instant::from_ms(now), &permit, Instant::from_ms(started), group, verdict);
+        core.flags()
+    })
+}
+
+/// The operation has settled: its slot comes free. Returns flags.
+#[wasm_bindgen]
+pub fn release(service: Handle, permit: f64, lane: u32) -> u32 {
+    let permit = permit_of(permit);
+    ask(service, |core| {
+        core.service.release(&permit, lane);
+        core.flags()
+    })
+}
+
+/// The new end of a slot's lease; NaN when it is gone.
+#[wasm_bindgen]
+pub fn renew(service: Handle, permit: f64, now: f64) -> f64 {
+    let permit = permit_of(permit);
+    ask(service, |core| core.service.renew(Instant::from_ms(now), &permit).map_or(f64::NAN, Instant::as_ms))
 }
 
 /// The attempt ended otherwise: 0 pass it through, 1 a retry (`name`, `until`, `after`), 2 reject (`reason`, `after`).
@@ -118,6 +218,13 @@ pub fn end(
     priority: i32,
     group: u32,
     draw: f64,
+    lane: u32,
+    weight: u32,
+    concurrency: u32,
+    limit: u32,
+    window: f64,
+    initial_delay: f64,
+    keeps_slot: bool,
 ) -> u32 {
     let ending = Ending {
         permit: permit_of(permit),
@@ -128,8 +235,11 @@ pub fn end(
         max_retries,
         previous_delay: number(previous_delay).map(Span::from_ms_ceil),
         idempotent,
+        initial_delay: number(initial_delay).map(Span::from_ms_ceil),
+        keeps_slot,
     };
-    let call = call(Instant::from_ms(arrival), deadline, priority, group);
+    let terms = terms(lane, weight, concurrency, limit, window);
+    let call = Call { terms, ..call(Instant::from_ms(arrival), deadline, priority, group) };
     ask(service, |core| {
         let next = core.service.end(Instant::from_ms(now), &ending, &call, number(draw));
         core.decided(next)
@@ -196,7 +306,8 @@ pub fn flags(service: Handle) -> u32 {
 }
 
 /// The oldest transition not fetched yet: 0 none, 1 circuit (`name` is from * 4 + to), 2 a cooldown began (`until`),
-/// 3 it ended.
+/// 3 it ended, 4 a window of a quota is nearly used up (`name` is the quota's number, `limit`, `window`, and what is used
+/// is in `after`).
 #[wasm_bindgen]
 pub fn transition(service: Handle) -> u32 {
     ask(service, |core| {
@@ -212,6 +323,16 @@ pub fn transition(service: Handle) -> u32 {
                 2
             }
             Some(Transition::CooldownEnded) => 3,
+            Some(Transition::Warned { quota, limit, length, used }) => {
+                core.answer = Answer {
+                    name: quota,
+                    limit: f64::from(limit),
+                    window: length.as_f64(),
+                    after: f64::from(used),
+                    ..Answer::NONE
+                };
+                4
+            }
         }
     })
 }
@@ -280,9 +401,21 @@ pub fn after(service: Handle) -> f64 {
     ask(service, |core| core.answer.after)
 }
 
+/// Register: the limit of the window that is full, or nearly; 0 without one.
+#[wasm_bindgen]
+pub fn limit(service: Handle) -> f64 {
+    ask(service, |core| core.answer.limit)
+}
+
+/// Register: the length of that window in milliseconds; 0 without one.
+#[wasm_bindgen]
+pub fn window(service: Handle) -> f64 {
+    ask(service, |core| core.answer.window)
+}
+
 /// Nobody holds the lock when JavaScript runs, and a handle that nobody holds is a mistake of the shell's: neither can
 /// fail, and if it does, it traps.
-fn ask<T>(service: Handle, question: impl FnOnce(&mut Core) -> T) -> T {
+pub(super) fn ask<T>(service: Handle, question: impl FnOnce(&mut Core) -> T) -> T {
     match cores().get_mut(service as usize) {
         Some(Some(core)) => question(core),
         _ => abort(),
@@ -306,7 +439,7 @@ impl Core {
                     reason: reason_code(reason),
                     name,
                     until: until.map_or(f64::NAN, Instant::as_ms),
-                    after: f64::NAN,
+                    ..Answer::NONE
                 };
             }
             Admission::Reject(rejection) => self.rejected_with(rejection),
@@ -319,7 +452,8 @@ impl Core {
             Next::PassThrough => 0,
             Next::Retry { name, until, delay } => {
                 let reason = reason_code(Reason::Backoff);
-                self.answer = Answer { reason, name, until: until.as_ms(), after: delay.as_f64() };
+                let after = delay.as_f64();
+                self.answer = Answer { reason, name, until: until.as_ms(), after, ..Answer::NONE };
                 1
             }
             Next::Reject(rejection) => {
@@ -331,10 +465,18 @@ impl Core {
 
     fn rejected_with(&mut self, rejection: Rejection) {
         let after = rejection.retry_after.map_or(f64::NAN, Span::as_f64);
-        self.answer = Answer { reason: reason_code(rejection.reason), after, ..Answer::NONE };
+        let (limit, window) =
+            rejection.window.map_or((0.0, 0.0), |window| (f64::from(window.limit), window.length.as_f64()));
+        let reason = reason_code(rejection.reason);
+        self.answer = Answer { reason, after, limit, window, ..Answer::NONE };
     }
 
-    fn flags(&self) -> u32 {
+    /// There is no room for another key, for so long.
+    pub(super) fn no_lane(&mut self, after: Span) {
+        self.answer = Answer { reason: reason_code(Reason::Keys), after: after.as_f64(), ..Answer::NONE };
+    }
+
+    pub(super) fn flags(&self) -> u32 {
         let news = if self.service.record().has_transitions() { NEWS } else { 0 };
         let waiters = if self.service.has_waiters() { WAITERS } else { 0 };
         news | waiters
@@ -342,11 +484,16 @@ impl Core {
 }
 
 impl Answer {
-    const NONE: Self = Self { reason: 0, name: 0, until: f64::NAN, after: f64::NAN };
+    const NONE: Self = Self { reason: 0, name: 0, until: f64::NAN, after: f64::NAN, limit: 0.0, window: 0.0 };
 }
 
 fn call(arrival: Instant, deadline: f64, priority: i32, group: u32) -> Call {
-    Call { arrival, deadline: number(deadline).map(Instant::from_ms), priority, group }
+    let deadline = number(deadline).map(Instant::from_ms);
+    Call { arrival, deadline, priority, group, terms: Terms::NONE }
+}
+
+fn terms(lane: u32, weight: u32, concurrency: u32, limit: u32, window: f64) -> Terms {
+    Terms { lane, weight, concurrency, limit, length: Span::from_ms_ceil(window) }
 }
 
 /// NaN is how "none" crosses.

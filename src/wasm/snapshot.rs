@@ -5,7 +5,10 @@
 use wasm_bindgen::JsValue;
 
 use crate::circuit::CircuitSnapshot;
+use crate::limits::Limits;
+use crate::queue::LaneNumber;
 use crate::record::{Histogram, Stats};
+use crate::service::Service;
 use crate::time::{Instant, Span};
 
 use super::codes::phase_code;
@@ -30,6 +33,37 @@ pub(super) fn counts(stats: &Stats) -> Vec<f64> {
     let mut row: Vec<f64> = counters.iter().chain(&stats.rejected).map(|&count| count as f64).collect();
     durations(&mut row, &stats.waits);
     durations(&mut row, &stats.durations);
+    row
+}
+
+/// See `lane_status` in `limits.rs`.
+pub(super) fn lane(service: &Service, now: Instant, lane: LaneNumber) -> Vec<f64> {
+    let limits = service.limits();
+    let slots = limits.slots();
+    let operation = limits.operation_of(lane);
+    let mut row = vec![
+        service.line().standing_in(lane) as f64,
+        f64::from(slots.in_flight_of_lane(lane)),
+        f64::from(slots.in_flight_of_operation(operation)),
+        service.next_leave(now, lane).map_or(f64::NAN, Instant::as_ms),
+    ];
+    for (quota, policy) in limits.quotas_of(lane) {
+        for (index, window) in policy.windows.iter().enumerate() {
+            let used = f64::from(quota.used(now, index, policy));
+            row.extend([used, f64::from(window.limit), window.length.as_f64()]);
+        }
+    }
+    row
+}
+
+/// See `dump` in `limits.rs`.
+pub(super) fn dump(limits: &Limits, quota: u32, now: Instant) -> Vec<f64> {
+    let Some((quota, policy)) = limits.quota_of(quota) else { return Vec::new() };
+    let dump = quota.dump(now, policy);
+    let mut row = vec![dump.rest.as_f64()];
+    for kept in &dump.entries {
+        row.extend([kept.length.as_f64(), kept.age.as_f64(), f64::from(kept.count)]);
+    }
     row
 }
 

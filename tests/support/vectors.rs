@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tidegate::backoff::Jitter;
 use tidegate::budget::BudgetConfig;
 use tidegate::decision::{Phase, Scope, Verdict};
+use tidegate::queue::Terms;
 use tidegate::service::{Config, RetryTransient};
 use tidegate::time::{Instant, Span};
 
@@ -26,6 +27,7 @@ pub(crate) fn apply(world: &mut World, step: &Value) {
     let fields = step.as_object().expect("a step is an object");
     if let Some(who) = fields.get("call") {
         let options = Options {
+            terms: Terms::NONE,
             deadline_ms: step["deadlineMs"].as_u64(),
             priority: step["priority"].as_i64().unwrap_or_default() as i32,
             max_retries: step["maxRetries"].as_u64().map(|retries| retries as u32),

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use tidegate::decision::{Permit, Phase, Reason, Transition, Verdict};
-use tidegate::queue::Name;
+use tidegate::limits::LimitsConfig;
+use tidegate::queue::{Name, Terms};
 use tidegate::service::{Admission, Call, Config, Ending, Next, Rejection, Service};
 use tidegate::time::{Instant, Span};
 
@@ -35,6 +36,7 @@ pub(crate) struct Options {
     pub(crate) max_retries: Option<u32>,
     pub(crate) idempotent: bool,
     pub(crate) group: u32,
+    pub(crate) terms: Terms,
 }
 
 /// Something happened. Its text is the story that tests and golden cases tell.
@@ -108,6 +110,23 @@ impl World {
         }
     }
 
+    /// With limits, without jitter.
+    pub(crate) fn limited(limits: LimitsConfig) -> Self {
+        let service = Service::limited(Config::default(), limits, 0);
+        Self { service, ..Self::new(Config::default()) }
+    }
+
+    /// A lane that needs these quotas, new ones of these policies.
+    pub(crate) fn lane(&mut self, operation: u32, policies: &[u32]) -> u32 {
+        let now = self.instant();
+        let lane = self.service.lane(now, operation).expect("room for a lane");
+        for &policy in policies {
+            let quota = self.service.limits_mut().quota(policy);
+            self.service.limits_mut().need(lane, quota);
+        }
+        lane
+    }
+
     pub(crate) fn now(&self) -> u64 {
         self.now
     }
@@ -142,6 +161,7 @@ impl World {
             deadline: options.deadline_ms.map(|length| at(self.now + length)),
             priority: options.priority,
             group: options.group,
+            terms: options.terms,
         };
         let shut = self.is_shut();
         let admission = self.service.begin(now, &call);
@@ -165,7 +185,7 @@ impl World {
         let Place::Attempting { permit, started } = place else { panic!("{who} makes no attempt") };
         let now = self.instant();
         if verdict == Verdict::Success {
-            self.service.succeed(now, &permit, started, ended.call.group);
+            self.service.succeed(now, &permit, started, ended.call.group, ended.call.terms.lane);
             self.note_transitions();
             self.note(What::Done { who: who.to_owned() });
             self.look_around();
@@ -225,7 +245,7 @@ impl World {
             self.drop_call(&who, Some(Reason::Deadline));
             self.note(What::Rejected {
                 who,
-                rejection: Rejection { reason: Reason::Deadline, retry_after: None },
+                rejection: Rejection { reason: Reason::Deadline, retry_after: None, window: None },
             });
             self.poll();
         }
@@ -338,10 +358,11 @@ impl World {
     fn check_alarm(&self) {
         let alarm = self.service.poll_timeout(self.instant());
         assert!(alarm.is_none_or(|alarm| alarm > self.instant()), "an alarm that is due, and nobody to call");
-        assert_eq!(
-            alarm.is_some(),
-            self.service.has_waiters(),
-            "somebody waits if and only if there is an alarm"
+        assert!(alarm.is_none() || self.service.has_waiters(), "an alarm, and nobody waits");
+        let somebody_holds_a_slot = self.service.limits().slots().in_flight() > 0;
+        assert!(
+            alarm.is_some() || !self.service.has_waiters() || somebody_holds_a_slot,
+            "somebody waits for nothing"
         );
         assert_eq!(self.service.has_waiters(), !self.names.is_empty());
     }
@@ -356,6 +377,8 @@ impl World {
             max_retries: so_far.max_retries,
             previous_delay: so_far.previous_delay,
             idempotent: so_far.idempotent,
+            initial_delay: None,
+            keeps_slot: false,
         }
     }
 
@@ -401,7 +424,7 @@ impl fmt::Display for Event {
             What::Done { who } => write!(f, "{who} done"),
             What::PassedOn { who } => write!(f, "{who} passed on"),
             What::Cancelled { who } => write!(f, "{who} cancelled"),
-            What::Rejected { who, rejection: Rejection { reason, retry_after: Some(again) } } => {
+            What::Rejected { who, rejection: Rejection { reason, retry_after: Some(again), .. } } => {
                 write!(f, "{who} rejected {}, again in {}", word_for(*reason), again.as_ms())
             }
             What::Rejected { who, rejection } => write!(f, "{who} rejected {}", word_for(rejection.reason)),
@@ -412,6 +435,9 @@ impl fmt::Display for Event {
                 write!(f, "cooldown until {}", until.ticks())
             }
             What::Changed(Transition::CooldownEnded) => write!(f, "cooldown over"),
+            What::Changed(Transition::Warned { limit, length, used, .. }) => {
+                write!(f, "{used} of {limit} in {} used", length.as_ms())
+            }
         }
     }
 }
@@ -426,6 +452,10 @@ const fn word_for(reason: Reason) -> &'static str {
         Reason::RetryAfterTooLong => "RATE_LIMIT_RETRY_AFTER_TOO_LONG",
         Reason::Deadline => "RATE_LIMIT_DEADLINE_EXCEEDED",
         Reason::Budget => "RATE_LIMIT_BUDGET_EXHAUSTED",
+        Reason::Quota | Reason::Keys => "RATE_LIMIT_QUOTA_EXHAUSTED",
+        Reason::Slots => "RATE_LIMIT_CONCURRENCY_EXCEEDED",
+        Reason::QueueFull => "RATE_LIMIT_QUEUE_FULL",
+        Reason::Queue => "queue",
     }
 }
 

@@ -1,0 +1,419 @@
+//! The limits of a service: slots and quotas, looked at together and taken together.
+//!
+//! A call stands in a lane. The lane says what it needs: quotas by number, slots by its operation. Quotas that several
+//! lanes need, such as an agent's in all his sessions, are the same in all of them.
+
+use crate::decision::{Decision, Permit, Transition};
+use crate::queue::{Entry, Heap, LaneNumber, Terms};
+use crate::quota::{Policy, Quota, Window};
+use crate::slots::{Full, Slots, SlotsConfig};
+use crate::time::{Instant, Span};
+
+/// What can be configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitsConfig {
+    /// How quotas count, by number.
+    pub policies: Vec<Policy>,
+    /// How many at once.
+    pub slots: SlotsConfig,
+    /// How many may stand in line.
+    pub max_queue: u32,
+    /// Whoever would have to wait for a limit is rejected.
+    pub reject: bool,
+    /// How many lanes, lane 0 apart, before idle ones have to go.
+    pub max_keys: u32,
+}
+
+/// Slots, quotas, and who needs which.
+#[derive(Debug)]
+pub struct Limits {
+    config: LimitsConfig,
+    slots: Slots,
+    /// By number; `None` where the number is free.
+    accounts: Vec<Option<Account>>,
+    free_accounts: Vec<u32>,
+    /// By number; lane 0 needs nothing.
+    lanes: Vec<Lane>,
+    /// Every lane but lane 0, by a time before which it is not idle.
+    idle: Heap,
+    idle_places: Vec<u32>,
+    /// The numbers of quotas that went with their lanes, for the shell to forget their names.
+    freed: Vec<u32>,
+    /// The windows of up to a minute count as full since then: what was taken before is not known.
+    filled: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Account {
+    policy: u32,
+    quota: Quota,
+    /// How many lanes need it.
+    users: u32,
+    claim: Option<Claim>,
+}
+
+/// Somebody waits for a shared quota: whoever comes after does not overtake, even where he needs less of it.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    lane: LaneNumber,
+    rank: i64,
+    until: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    operation: u32,
+    needs: Vec<u32>,
+}
+
+/// May an attempt start, as far as the limits go?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Yes.
+    Go,
+    /// Not before a slot comes free.
+    Slots(Full),
+    /// Not before then, because of a quota.
+    Until(Instant),
+    /// Never: it takes more than a window holds.
+    Never,
+}
+
+impl Limits {
+    /// Nothing is taken yet.
+    pub fn new(config: LimitsConfig) -> Self {
+        Self {
+            slots: Slots::new(config.slots.clone()),
+            config,
+            accounts: Vec::new(),
+            free_accounts: Vec::new(),
+            lanes: vec![Lane::default()],
+            idle: Heap::default(),
+            idle_places: Vec::new(),
+            freed: Vec::new(),
+            filled: None,
+        }
+    }
+
+    /// Other limits from the next decision on. What is counted stays, who runs is not disturbed.
+    pub fn reconfigure(&mut self, config: LimitsConfig) {
+        for account in self.accounts.iter_mut().flatten() {
+            let index = account.policy as usize;
+            if let (Some(from), Some(to)) = (self.config.policies.get(index), config.policies.get(index)) {
+                account.quota.reshape(from, to);
+            }
+            account.claim = None;
+        }
+        self.slots.reconfigure(config.slots.clone());
+        self.config = config;
+    }
+
+    /// A lane of an operation, or how long until there may be one. Where there are too many, it is an idle one that
+    /// loses its former needs. `waits`: whether somebody stands in a lane.
+    pub fn lane(
+        &mut self,
+        now: Instant,
+        operation: u32,
+        waits: impl Fn(LaneNumber) -> bool,
+    ) -> Result<LaneNumber, Span> {
+        let number = if self.idle.len() < self.config.max_keys as usize {
+            self.lanes.push(Lane::default());
+            LaneNumber::try_from(self.lanes.len().saturating_sub(1)).unwrap_or(LaneNumber::MAX)
+        } else {
+            self.idle_lane(now, waits)?
+        };
+        if let Some(lane) = self.lanes.get_mut(number as usize) {
+            lane.operation = operation;
+        }
+        self.idle.put(entry(number, now), &mut self.idle_places);
+        Ok(number)
+    }
+
+    /// The number of a quota that went with its lane and was not told yet.
+    pub fn freed(&mut self) -> Option<u32> {
+        self.freed.pop()
+    }
+
+    /// A new quota, counted by this policy.
+    pub fn quota(&mut self, policy: u32) -> u32 {
+        let mut quota = Quota::default();
+        if let (Some(since), Some(policy)) = (self.filled, self.config.policies.get(policy as usize)) {
+            quota.fill(since, policy, LONGEST_FILLED);
+        }
+        let account = Some(Account { policy, quota, users: 0, claim: None });
+        if let Some(number) = self.free_accounts.pop() {
+            if let Some(place) = self.accounts.get_mut(number as usize) {
+                *place = account;
+            }
+            return number;
+        }
+        self.accounts.push(account);
+        u32::try_from(self.accounts.len().saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    /// The lane needs this quota too.
+    pub fn need(&mut self, lane: LaneNumber, quota: u32) {
+        if let Some(Some(account)) = self.accounts.get_mut(quota as usize)
+            && let Some(lane) = self.lanes.get_mut(lane as usize)
+        {
+            account.users = account.users.saturating_add(1);
+            lane.needs.push(quota);
+        }
+    }
+
+    /// May an attempt start? No effect. `rank`: its place in line.
+    pub fn check(&self, now: Instant, terms: &Terms, rank: i64) -> Leave {
+        let Some(lane) = self.lanes.get(terms.lane as usize) else { return Leave::Go };
+        let cap = (terms.concurrency > 0).then_some(terms.concurrency);
+        if let Some(full) = self.slots.check(now, terms.lane, lane.operation, cap) {
+            return Leave::Slots(full);
+        }
+        let mut latest = now;
+        for (account, policy, other) in self.needed(lane, terms) {
+            match account.quota.check(now, policy, terms.weight, other) {
+                Decision::Proceed => {}
+                Decision::Wait { until: Some(until), .. } => latest = latest.max(until),
+                _ => return Leave::Never,
+            }
+            if let Some(claim) = account.claim.filter(|claim| claim.lane != terms.lane && claim.rank <= rank)
+            {
+                latest = latest.max(claim.until);
+            }
+        }
+        if latest > now { Leave::Until(latest) } else { Leave::Go }
+    }
+
+    /// The window that keeps an attempt waiting longest.
+    pub fn obstacle(&self, now: Instant, terms: &Terms) -> Option<Window> {
+        let lane = self.lanes.get(terms.lane as usize)?;
+        let held = |(account, policy, other): &(&Account, &Policy, Option<Window>)| match account.quota.check(
+            now,
+            policy,
+            terms.weight,
+            *other,
+        ) {
+            Decision::Wait { until, .. } => until,
+            Decision::Proceed => None,
+            Decision::Reject { .. } => Some(Instant::MAX),
+        };
+        let longest = self.needed(lane, terms).filter(|need| held(need).is_some()).max_by_key(held)?;
+        longest.0.quota.obstacle(now, longest.1, terms.weight, longest.2)
+    }
+
+    /// One that stands first of its lane waits until then: who comes after does not overtake where both need a quota.
+    pub fn claim(&mut self, terms: &Terms, rank: i64, until: Instant) {
+        let Self { lanes, accounts, .. } = self;
+        let Some(lane) = lanes.get(terms.lane as usize) else { return };
+        for &number in &lane.needs {
+            if let Some(Some(account)) = accounts.get_mut(number as usize)
+                && account.users > 1
+                && account.claim.is_none_or(|claim| claim.rank > rank || claim.lane == terms.lane)
+            {
+                account.claim = Some(Claim { lane: terms.lane, rank, until });
+            }
+        }
+    }
+
+    /// The first of the lane waits no longer. True when others would otherwise wait longer for it to go first.
+    pub fn unclaim(&mut self, now: Instant, lane: LaneNumber) -> bool {
+        let Self { lanes, accounts, .. } = self;
+        let mut any = false;
+        for &number in lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs) {
+            if let Some(Some(account)) = accounts.get_mut(number as usize)
+                && let Some(claim) = account.claim.filter(|claim| claim.lane == lane)
+            {
+                account.claim = None;
+                any |= claim.until > now;
+            }
+        }
+        any
+    }
+
+    /// Takes a slot and every quota. Only after [`Limits::check`] said "go" at the same `now`. `warn` is told of windows
+    /// that are nearly used up.
+    pub fn take(&mut self, now: Instant, permit: &Permit, terms: &Terms, mut warn: impl FnMut(Transition)) {
+        let Self { config, slots, accounts, lanes, .. } = self;
+        let Some(lane) = lanes.get(terms.lane as usize) else { return };
+        slots.take(now, permit, terms.lane, lane.operation);
+        for &number in &lane.needs {
+            let Some(Some(account)) = accounts.get_mut(number as usize) else { continue };
+            let Some(policy) = config.policies.get(account.policy as usize) else { continue };
+            if let Some(warning) = account.quota.take(now, policy, terms.weight) {
+                let Window { limit, length } = warning.window;
+                warn(Transition::Warned { quota: number, limit, length, used: warning.used });
+            }
+        }
+    }
+
+    /// Gives the slot back. True when it was still held.
+    pub fn release(&mut self, permit: &Permit, lane: LaneNumber) -> bool {
+        let operation = self.operation_of(lane);
+        self.slots.release(permit, lane, operation)
+    }
+
+    /// A new end of the permit's lease; `None` when it is gone.
+    pub fn renew(&mut self, now: Instant, permit: &Permit) -> Option<Instant> {
+        self.slots.renew(now, permit)
+    }
+
+    /// A slot whose lease has run out, by lane and operation. Ask until there is none.
+    pub fn reclaim(&mut self, now: Instant) -> Option<(LaneNumber, u32)> {
+        self.slots.reclaim(now)
+    }
+
+    /// When the next lease runs out.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.slots.poll_timeout()
+    }
+
+    /// Units that were taken at `taken` and not used.
+    pub fn give_back(&mut self, lane: LaneNumber, taken: Instant, weight: u32) {
+        self.each_account(lane, |account, policy| account.quota.give_back(policy, taken, weight));
+    }
+
+    /// Forgets what a lane has used of its quotas; also for the others that share them.
+    pub fn clear(&mut self, lane: LaneNumber) {
+        self.each_account(lane, |account, _| account.quota.clear());
+    }
+
+    /// Forgets what was used of all quotas.
+    pub fn clear_all(&mut self) {
+        self.accounts.iter_mut().flatten().for_each(|account| account.quota.clear());
+    }
+
+    /// What was taken before `now` is not known: windows of up to a minute count as full.
+    pub const fn fill(&mut self, now: Instant) {
+        self.filled = Some(now);
+    }
+
+    /// The quota of this number, and how it counts.
+    pub fn quota_of(&self, number: u32) -> Option<(&Quota, &Policy)> {
+        let account = self.accounts.get(number as usize)?.as_ref()?;
+        Some((&account.quota, self.config.policies.get(account.policy as usize)?))
+    }
+
+    /// The same, to be changed.
+    pub fn quota_of_mut(&mut self, number: u32) -> Option<(&mut Quota, &Policy)> {
+        let account = self.accounts.get_mut(number as usize)?.as_mut()?;
+        Some((&mut account.quota, self.config.policies.get(account.policy as usize)?))
+    }
+
+    /// The quotas that a lane needs, with how they count.
+    pub fn quotas_of(&self, lane: LaneNumber) -> impl Iterator<Item = (&Quota, &Policy)> {
+        let needs = self.lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs);
+        needs.iter().filter_map(|&number| self.quota_of(number))
+    }
+
+    /// The operation of a lane.
+    pub fn operation_of(&self, lane: LaneNumber) -> u32 {
+        self.lanes.get(lane as usize).map_or(0, |lane| lane.operation)
+    }
+
+    /// Who holds slots.
+    pub const fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Whether whoever would have to wait for a limit is rejected.
+    pub const fn rejects(&self) -> bool {
+        self.config.reject
+    }
+
+    /// How many may stand in line.
+    pub const fn max_queue(&self) -> u32 {
+        self.config.max_queue
+    }
+
+    /// What a lane needs, with the override for the first of it: its operation's own quota.
+    fn needed(
+        &self,
+        lane: &Lane,
+        terms: &Terms,
+    ) -> impl Iterator<Item = (&Account, &Policy, Option<Window>)> {
+        let first = (terms.limit > 0).then_some(Window { limit: terms.limit, length: terms.length });
+        lane.needs.iter().enumerate().filter_map(move |(index, &number)| {
+            let account = self.accounts.get(number as usize)?.as_ref()?;
+            let policy = self.config.policies.get(account.policy as usize)?;
+            Some((account, policy, first.filter(|_| index == 0)))
+        })
+    }
+
+    fn each_account(&mut self, lane: LaneNumber, change: impl Fn(&mut Account, &Policy)) {
+        let Self { config, accounts, lanes, .. } = self;
+        for &number in lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs) {
+            if let Some(Some(account)) = accounts.get_mut(number as usize)
+                && let Some(policy) = config.policies.get(account.policy as usize)
+            {
+                change(account, policy);
+            }
+        }
+    }
+
+    /// Takes the needs from a lane that is idle: nobody stands or runs in it, and nothing that only it counts is
+    /// remembered. An old key is never forgotten for a new one.
+    fn idle_lane(&mut self, now: Instant, waits: impl Fn(LaneNumber) -> bool) -> Result<LaneNumber, Span> {
+        loop {
+            let Some(first) = self.idle.first() else { return Err(BUSY) };
+            let due = Instant::from_ms(first.rank as f64);
+            if due > now {
+                return Err(due.since(now));
+            }
+            self.idle.take(first.name, &mut self.idle_places);
+            let busy = waits(first.name) || self.slots.in_flight_of_lane(first.name) > 0;
+            let idle_at = if busy { now.plus(BUSY) } else { self.idle_at(first.name) };
+            if idle_at <= now {
+                self.strip(first.name);
+                return Ok(first.name);
+            }
+            self.idle.put(entry(first.name, idle_at), &mut self.idle_places);
+        }
+    }
+
+    fn idle_at(&self, lane: LaneNumber) -> Instant {
+        let needs = self.lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs);
+        let own = needs
+            .iter()
+            .filter_map(|&number| self.accounts.get(number as usize)?.as_ref())
+            .filter(|account| account.users <= 1)
+            .map(|account| account.quota.idle_at());
+        own.max().unwrap_or(Instant::ZERO)
+    }
+
+    fn strip(&mut self, lane: LaneNumber) {
+        let Some(lane) = self.lanes.get_mut(lane as usize) else { return };
+        for number in lane.needs.drain(..) {
+            let Some(place) = self.accounts.get_mut(number as usize) else { continue };
+            let Some(account) = place else { continue };
+            account.users = account.users.saturating_sub(1);
+            if account.users == 0 {
+                *place = None;
+                self.free_accounts.push(number);
+                self.freed.push(number);
+            }
+        }
+    }
+}
+
+fn entry(lane: LaneNumber, idle_at: Instant) -> Entry {
+    let rank = i64::try_from(idle_at.ticks()).unwrap_or(i64::MAX);
+    Entry { rank, coming: 0, name: lane }
+}
+
+/// When a lane in which somebody waits or runs is looked at again.
+const BUSY: Span = Span::from_ms(1_000);
+
+/// After a restart, a longer window would keep everybody out for hours; its counts come back from where they were saved,
+/// or begin anew as after loading the page again.
+const LONGEST_FILLED: Span = Span::from_ms(60_000);
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            policies: Vec::new(),
+            slots: SlotsConfig::default(),
+            max_queue: u32::MAX,
+            reject: false,
+            max_keys: 10_000,
+        }
+    }
+}
