@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use support::world::{Event, Options, What, World};
+use serde_json::Value;
+use support::world::{Event, Options, What, World, word_for};
 use support::{REFUSED, at, ms, refused_for};
 use tidegate::decision::{Reason, Transition, Verdict};
 use tidegate::limits::LimitsConfig;
@@ -422,6 +423,106 @@ fn a_day_of_sleep_lets_everybody_go_by_the_limits_that_hold_then() {
     assert_eq!(world.waiting(), ["e"], "an hour back: what was taken stays taken");
     world.jump(day + 60_000).look_around();
     assert_eq!(world.waiting(), [""; 0]);
+}
+
+// ---- Golden cases: tests/js/limits.vectors.test.ts runs the same ----------------------------------------------------
+
+#[test]
+fn golden_cases() {
+    let golden: Value = serde_json::from_str(include_str!("vectors/limits.json")).expect("JSON");
+    for case in golden["cases"].as_array().expect("cases") {
+        let story: Vec<String> =
+            case["story"].as_array().expect("story").iter().map(|line| text(line).to_owned()).collect();
+        assert_eq!(told(case), story, "{}", text(&case["name"]));
+    }
+}
+
+/// What happens in a golden case.
+fn told(case: &Value) -> Vec<String> {
+    let mut world = World::limited(plan(&case["limits"]));
+    let mut quotas: BTreeMap<(u32, String), u32> = BTreeMap::new();
+    let mut lanes = Vec::new();
+    for lane in case["lanes"].as_array().expect("lanes") {
+        let number = world.lane(whole(&lane["operation"]), &[]);
+        for need in lane["needs"].as_array().expect("needs") {
+            let limits = world.service.limits_mut();
+            let key = (whole(&need[0]), text(&need[1]).to_owned());
+            let quota = *quotas.entry(key.clone()).or_insert_with(|| limits.quota(key.0));
+            limits.need(number, quota);
+        }
+        lanes.push(number);
+    }
+    for step in case["steps"].as_array().expect("steps") {
+        world.until(step["at"].as_u64().expect("at"));
+        if let Some(who) = step["begin"].as_str() {
+            let terms = Terms {
+                lane: lanes[whole(&step["lane"]) as usize],
+                weight: step["weight"].as_u64().map_or(1, |weight| weight as u32),
+                limit: whole(&step["limit"]),
+                length: ms(u64::from(whole(&step["windowMs"]))),
+                ..Terms::NONE
+            };
+            let deadline_ms = step["deadlineMs"].as_u64();
+            let priority = step["priority"].as_i64().map_or(0, |priority| priority as i32);
+            world.begin_with(who, Options { terms, deadline_ms, priority, ..Options::default() });
+        } else if let Some(who) = step["end"].as_str() {
+            world.end(who, Verdict::Success);
+        } else {
+            world.cancel(text(&step["cancel"]));
+        }
+    }
+    world.until(case["until"].as_u64().expect("until"));
+    world.news().into_iter().filter_map(|Event { at, what }| line(at, what)).collect()
+}
+
+fn line(at: u64, what: What) -> Option<String> {
+    match what {
+        What::Attempt { who, .. } => Some(format!("{at} {who} starts")),
+        What::Rejected { who, rejection } => {
+            let full = rejection.window.map(|full| format!(" {} per {}", full.limit, full.length.as_ms()));
+            let again = rejection.retry_after.map(|after| format!(", again in {}", after.as_ms()));
+            let code = word_for(rejection.reason);
+            Some(format!("{at} {who} {code}{}{}", full.unwrap_or_default(), again.unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
+
+fn plan(given: &Value) -> LimitsConfig {
+    let default = LimitsConfig::default();
+    let cap = |value: &Value| value.as_u64().map(|cap| cap as u32);
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    LimitsConfig {
+        policies: list(&given["policies"])
+            .iter()
+            .map(|policy| Policy {
+                windows: list(&policy["windows"])
+                    .iter()
+                    .map(|each| window(whole(&each["limit"]), u64::from(whole(&each["lengthMs"]))))
+                    .collect(),
+                interval: ms(u64::from(whole(&policy["intervalMs"]))),
+                smooth: policy["smooth"] == true,
+            })
+            .collect(),
+        slots: SlotsConfig {
+            global: cap(&given["concurrency"]),
+            per_key: cap(&given["concurrencyPerKey"]),
+            per_operation: list(&given["concurrencyPerOperation"]).iter().map(cap).collect(),
+            lease: given["leaseMs"].as_u64().map(ms),
+        },
+        max_queue: cap(&given["maxQueue"]).unwrap_or(default.max_queue),
+        reject: given["reject"] == true,
+        max_keys: default.max_keys,
+    }
+}
+
+/// 0 where there is none.
+fn whole(value: &Value) -> u32 {
+    value.as_u64().map_or(0, |number| number as u32)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("text")
 }
 
 // ---- Whatever happens -------------------------------------------------------------------------------------------

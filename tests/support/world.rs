@@ -443,7 +443,7 @@ impl fmt::Display for Event {
 }
 
 /// The code that the public interface gives to a rejection, the word it gives to a wait.
-const fn word_for(reason: Reason) -> &'static str {
+pub(crate) const fn word_for(reason: Reason) -> &'static str {
     match reason {
         Reason::Backoff => "backoff",
         Reason::Cooldown => "cooldown",
