@@ -142,16 +142,23 @@ fn a_window_of_time_opens_as_the_last_calls_do_while_nothing_is_old() {
 
 #[test]
 fn a_ratio_that_was_written_as_a_fraction_is_met_exactly() {
-    for hundredths in 1..=100_u32 {
-        let ratio = f64::from(hundredths) / 100.0;
-        let mut world = World::new(Trip::LastCalls { ratio, calls: 100, minimum: 100 });
-        let outcomes =
-            format!("{}{}", "x".repeat(hundredths as usize), ".".repeat(100 - hundredths as usize));
-        world.runs(&outcomes);
-        assert_eq!(world.phase(), Phase::Open, "{hundredths} of 100 at {ratio}");
-        let mut world = World::new(Trip::LastCalls { ratio, calls: 100, minimum: 100 });
-        world.runs(&outcomes.replacen('x', ".", 1));
-        assert_eq!(world.phase(), Phase::Closed, "one less than {hundredths} of 100 at {ratio}");
+    let trip = |ratio, calls| Trip::LastCalls { ratio, calls, minimum: calls };
+    for calls in (2..=50).chain([100, 1_000]) {
+        for failures in (1..=calls).step_by(calls as usize / 50 + 1) {
+            let ratio = f64::from(failures) / f64::from(calls);
+            let outcomes = "x".repeat(failures as usize) + &".".repeat((calls - failures) as usize);
+            let mut world = World::new(trip(ratio, calls));
+            world.runs(&outcomes);
+            assert_eq!(world.phase(), Phase::Open, "{failures} of {calls}");
+            let mut world = World::new(trip(ratio, calls));
+            world.runs(&outcomes.replacen('x', ".", 1));
+            assert_eq!(world.phase(), Phase::Closed, "one less than {failures} of {calls}");
+        }
+    }
+    for (ratio, failures) in [(0.07, 7), (0.29, 29), (0.57, 57), (0.58, 58)] {
+        let mut world = World::new(trip(ratio, 100));
+        world.runs(&("x".repeat(failures) + &".".repeat(100 - failures)));
+        assert_eq!(world.phase(), Phase::Open, "{failures} of 100 at {ratio}");
     }
 }
 
@@ -333,6 +340,15 @@ fn after_one_good_probe_fifty_others_do_not_run_at_once() {
         assert_eq!((0..50).filter_map(|_| world.start()).count(), 1);
         assert_eq!(world.end(crowd[1], OK), CLOSED);
         assert_eq!((0..50).filter_map(|_| world.start()).count(), 50);
+    }
+}
+
+#[test]
+fn no_answer_opens_it_at_a_threshold_of_nothing() {
+    for trip in [Trip::Events, Trip::InARow] {
+        let mut world = World::with(CircuitConfig { threshold: 0, ..config(trip) });
+        assert_eq!(world.run(OK), None);
+        assert_eq!(world.run(FAILED), OPENED);
     }
 }
 

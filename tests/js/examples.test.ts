@@ -1,30 +1,169 @@
 import { execFile } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { promisify } from "node:util";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
+import { createGateway } from "../../examples/crm/server/gateway.mjs";
+import { doAsAsked } from "../../examples/crm/server/stand-in.mjs";
 
 const run = promisify(execFile);
 const folder = new URL("../../examples/", import.meta.url);
 
-/** What each of the small examples says last. */
+/** Runs an example in a process of its own and resolves with the lines that it printed. */
+async function linesOf(name: string, ...args: string[]) {
+  const { stdout } = await run(process.execPath, [new URL(name, folder).pathname, ...args]);
+  return stdout.trim().split("\n");
+}
+
+/** What each of the examples that talk to nobody says last. */
 const LAST_LINE: Record<string, RegExp> = {
   "circuit.mjs": /^now: closed$/,
   "import.mjs": /^300 of 300 rows in \d+\.\d s \(the limit alone: 15 s\), \d+ requests$/,
   "retry.mjs": /^RATE_LIMIT_MAX_RETRIES_EXCEEDED after 2 attempts: /,
 };
 
+/** Those that talk to a server. They pass in seconds of real time, because it is another process that counts. */
+const WITH_SERVER = ["campaign.mjs", "dialer.mjs", "messages.mjs", "scraper.mjs"];
+
 describe("the small examples", () => {
   test.each(Object.entries(LAST_LINE))("%s runs to its end", async (name, expected) => {
-    const { stdout } = await run(process.execPath, [new URL(name, folder).pathname]);
-    expect(stdout.trim().split("\n").at(-1)).toMatch(expected);
+    expect((await linesOf(name)).at(-1)).toMatch(expected);
   });
 
   test("are all of these, and none is longer than 40 lines", async () => {
     const files = (await readdir(folder)).filter((name) => name.endsWith(".mjs"));
-    expect(files.sort()).toEqual(Object.keys(LAST_LINE));
+    expect(files.sort()).toEqual([...Object.keys(LAST_LINE), ...WITH_SERVER].sort());
     for (const name of files) {
       const text = await readFile(new URL(name, folder), "utf8");
       expect(text.trimEnd().split("\n").length, name).toBeLessThanOrEqual(40);
     }
+  });
+});
+
+/** One request as the server saw it; times in milliseconds of the server's own clock. */
+interface Visit {
+  path: string;
+  body: string;
+  headers: Headers;
+  at: number;
+  until: number;
+}
+
+const closing: (() => Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close();
+});
+
+/** A gateway of ours that takes the rule from the example, and notes whoever gets past it. */
+async function server() {
+  const visits: Visit[] = [];
+  const gateway = createGateway({
+    control: true,
+    upstream: async (request) => {
+      const at = performance.now();
+      const { pathname: path } = new URL(request.url);
+      const visit = { path, headers: request.headers, body: await request.text(), at, until: Number.NaN };
+      visits.push(visit);
+      const answer = await doAsAsked(request);
+      visit.until = performance.now();
+      return answer;
+    },
+  });
+  closing.push(gateway.close);
+  return { url: await gateway.listen(), visits, gateway };
+}
+
+/** The most of these that began within any stretch of that length. */
+function mostWithin(visits: Visit[], windowMs: number) {
+  const times = visits.map(({ at }) => at).sort((a, b) => a - b);
+  return Math.max(0, ...times.map((from) => times.filter((at) => at >= from && at < from + windowMs).length));
+}
+
+/** The most of these that were under way at a time. */
+function mostAtOnce(visits: Visit[]) {
+  return Math.max(
+    0,
+    ...visits.map(({ at }) => visits.filter((one) => one.at <= at && one.until > at).length),
+  );
+}
+
+const TIMEOUT = { timeout: 30_000 };
+
+describe("in front of a server that counts", TIMEOUT, () => {
+  test("messages.mjs sends everything, never above the pace, and an urgent one first", async () => {
+    const { url, visits, gateway } = await server();
+    const lines = await linesOf("messages.mjs", url);
+
+    expect(gateway.state()).toMatchObject({ mode: "twilio", limits: { rate: 10 } });
+    expect(gateway.state().counts).toMatchObject({ requests: 43, admitted: 43, refused: {} });
+    const messages = visits.filter(({ path }) => path.endsWith("/Messages.json"));
+    const calls = visits.filter(({ path }) => path.endsWith("/Calls.json"));
+    expect([messages.length, calls.length]).toEqual([31, 12]);
+    expect(new Set(visits.map(({ path, body }) => path + body)).size).toBe(43);
+    expect(mostWithin(messages, 1_000)).toBeLessThanOrEqual(10);
+    expect(mostWithin(calls, 1_000)).toBeLessThanOrEqual(10);
+    // Submitted as the last of 31: behind those that went at once, before the 20 that waited.
+    expect(messages.findIndex(({ body }) => body.includes("code"))).toBeLessThan(20);
+    expect(lines.at(-1)).toMatch(/^43 of 43 taken in \d\.\d s; 43 requests, refused: 0$/);
+  });
+
+  test("dialer.mjs counts agents and session across a reload", async () => {
+    const { url, visits, gateway } = await server();
+    const lines = await linesOf("dialer.mjs", url);
+
+    expect(gateway.state()).toMatchObject({ mode: "per-agent", limits: {} });
+    expect(gateway.state().counts).toMatchObject({ requests: 800, admitted: 800, refused: {} });
+    const calls = new Map<string, number>();
+    for (const { headers } of visits) {
+      const agent = String(headers.get("x-agent"));
+      calls.set(agent, (calls.get(agent) ?? 0) + 1);
+    }
+    const agents = ["ann", "bob", "cid", "dot", "eve", "fay", "gus", "hal"];
+    expect(Object.fromEntries(calls)).toEqual(Object.fromEntries(agents.map((agent) => [agent, 100])));
+    expect(lines.slice(0, 8)).toEqual(agents.map((agent) => `${agent} 60`));
+    for (const [index, agent] of agents.entries()) {
+      expect(lines[8 + index]).toMatch(new RegExp(`^${agent} 40: The limit of 100 per hour is reached\\.`));
+    }
+    expect(lines[16]).toMatch(/^ida 0: The limit of 800 per day is reached\./);
+    expect(lines[17]).toBe("800 requests, refused: 0");
+  });
+
+  test("campaign.mjs keeps to its lines, and gets lost ones back", async () => {
+    const { url, visits, gateway } = await server();
+    const lines = await linesOf("campaign.mjs", url);
+
+    expect(gateway.state()).toMatchObject({ mode: "per-campaign", limits: { limit: 3, total: 5 } });
+    // 24, one of the other campaign while three leases were lost, and one when they had run out.
+    expect(gateway.state().counts).toMatchObject({ requests: 26, admitted: 26, refused: {} });
+    const spring = visits.filter(({ headers }) => headers.get("x-campaign") === "spring");
+    expect(spring).toHaveLength(17);
+    expect(mostAtOnce(spring)).toBe(3);
+    expect(mostAtOnce(visits)).toBe(5);
+    // Nobody of that campaign could begin until the lost leases had ended.
+    const gaps = spring.slice(1).map(({ at }, index) => at - (spring[index] as Visit).until);
+    expect(Math.max(...gaps)).toBeGreaterThan(900);
+    expect(lines).toEqual([
+      expect.stringMatching(/^24 of 24 calls made in \d+ ms$/),
+      "a campaign can begin 1800 of these a minute, all together 3000",
+      "the fourth: RATE_LIMIT_CONCURRENCY_EXCEEDED, another campaign: 201",
+      "the leases ran out: 0 of 3 are held",
+      "26 requests, refused: 0",
+    ]);
+  });
+
+  test("scraper.mjs reads every page once, with a pause between two", async () => {
+    const { url, visits, gateway } = await server();
+    const lines = await linesOf("scraper.mjs", url);
+
+    expect(gateway.state()).toMatchObject({ mode: "min-interval", limits: { windowMs: 100 } });
+    expect(gateway.state().counts).toMatchObject({ requests: 15, admitted: 15, refused: {} });
+    expect(new Set(visits.map(({ path }) => path)).size).toBe(15);
+    expect(mostWithin(visits, 100)).toBe(1);
+    expect(mostAtOnce(visits)).toBeLessThanOrEqual(5);
+    expect(lines).toEqual([expect.stringMatching(/^15 pages in \d\.\d s; 15 requests, refused: 0$/)]);
+  });
+
+  test.each(WITH_SERVER)("%s brings a server of its own", async (name) => {
+    expect((await linesOf(name)).at(-1)).toMatch(/ requests, refused: 0$/);
   });
 });
