@@ -347,10 +347,9 @@ impl Outcomes {
         self.slices.back().map_or(0, |slice| slice.number)
     }
 
-    /// Notes an outcome in the slice of this number, and forgets all but the last `kept` numbers. A number below the
-    /// newest, of a clock that went back, is the newest.
+    /// Notes an outcome in the slice of this number, and forgets all but the last `kept` numbers. With a number below
+    /// the newest, of a clock that went back, it is in the newest.
     fn note(&mut self, number: u64, kept: u64, failed: bool) {
-        let number = number.max(self.newest());
         while let Some(gone) = self.slices.front().filter(|slice| slice.number.saturating_add(kept) <= number)
         {
             self.seen = self.seen.saturating_sub(gone.seen);

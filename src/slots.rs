@@ -48,7 +48,7 @@ pub struct Slots {
     lanes: Vec<u32>,
     operations: Vec<u32>,
     leases: Leases,
-    uncounted: Stretch,
+    unleased: Stretch,
 }
 
 /// Permits that hold a slot without a lease: those numbered from `first` to `last` did, and `held` of them still do.
@@ -70,7 +70,7 @@ impl Slots {
             lanes: Vec::new(),
             operations: Vec::new(),
             leases: Leases::default(),
-            uncounted: Stretch::default(),
+            unleased: Stretch::default(),
         }
     }
 
@@ -86,7 +86,8 @@ impl Slots {
     /// waits for its own key must not stand in the way of others. Slots whose lease has run out count as free; they
     /// are looked for one by one unless [`Slots::reclaim`] was asked before.
     pub fn check(&self, now: Instant, lane: u32, operation: u32, cap: Option<u32>) -> Option<Full> {
-        let of_operation = cap.or_else(|| self.config.per_operation.get(operation as usize).copied().flatten());
+        let of_operation =
+            cap.or_else(|| self.config.per_operation.get(operation as usize).copied().flatten());
         let is_full = |full: &Full| {
             let (cap, held) = match full {
                 Full::Key => (self.config.per_key, self.in_flight_of_lane(lane)),
@@ -103,7 +104,7 @@ impl Slots {
     pub fn take(&mut self, now: Instant, permit: &Permit, lane: u32, operation: u32) {
         self.count(lane, operation, 1);
         let sequence = permit.sequence();
-        let stretch = &mut self.uncounted;
+        let stretch = &mut self.unleased;
         if stretch.held == 0 {
             stretch.first = sequence;
         }
@@ -122,7 +123,7 @@ impl Slots {
     /// Only who has no lease must not do it twice: nothing is known of the single slot then.
     pub fn release(&mut self, permit: &Permit, lane: u32, operation: u32) -> bool {
         let sequence = permit.sequence();
-        let stretch = &mut self.uncounted;
+        let stretch = &mut self.unleased;
         if stretch.held > 0 && (stretch.first..=stretch.last).contains(&sequence) {
             stretch.held = stretch.held.saturating_sub(1);
             self.count(lane, operation, -1);
@@ -305,7 +306,7 @@ impl Leases {
     }
 
     fn with_ends(&self) -> impl Iterator<Item = (&Lease, &Instant)> {
-        self.all.iter().zip(self.ends.iter().skip(self.room()))
+        self.all.iter().zip(self.ends.get(self.room()..).unwrap_or_default())
     }
 
     const fn room(&self) -> usize {
@@ -334,6 +335,61 @@ mod tests {
             leases.push(lease(sequence), at(*end));
         }
         leases
+    }
+
+    fn slots(lease: Option<u64>) -> Slots {
+        Slots::new(SlotsConfig { lease: lease.map(Span::from_ms), ..SlotsConfig::default() })
+    }
+
+    fn take(slots: &mut Slots, sequence: u64) {
+        slots.take(at(0), &Permit::new(sequence), 0, 0);
+    }
+
+    fn release(slots: &mut Slots, sequence: u64) -> bool {
+        slots.release(&Permit::new(sequence), 0, 0)
+    }
+
+    #[test]
+    fn without_leases_nothing_is_written_down() {
+        let mut slots = slots(None);
+        (1..=10).for_each(|sequence| take(&mut slots, sequence));
+        assert!((1..=10).all(|sequence| release(&mut slots, sequence)));
+        assert_eq!(slots.leases.room(), 0);
+        slots.reconfigure(SlotsConfig { lease: Some(Span::from_ms(1)), ..SlotsConfig::default() });
+        take(&mut slots, 11);
+        slots.reconfigure(SlotsConfig::default());
+        (12..=20).for_each(|sequence| take(&mut slots, sequence));
+        assert_eq!(slots.leases.all.len(), 1, "nor beside one that still runs");
+        assert_eq!(slots.unleased.held, 9);
+    }
+
+    #[test]
+    fn a_lease_is_given_back_once_though_others_without_one_are_out() {
+        let mut slots = slots(Some(1_000));
+        take(&mut slots, 1);
+        slots.reconfigure(SlotsConfig::default());
+        take(&mut slots, 2);
+        slots.reconfigure(SlotsConfig { lease: Some(Span::from_ms(1_000)), ..SlotsConfig::default() });
+        // Just so many that what ended is cleared up when only the first is left.
+        (3..=22).for_each(|sequence| take(&mut slots, sequence));
+        assert!((3..=22).all(|sequence| release(&mut slots, sequence)));
+        assert_eq!(slots.leases.all.len(), 1);
+        slots.reconfigure(SlotsConfig::default());
+        take(&mut slots, 23);
+        assert!(!(3..=22).any(|sequence| release(&mut slots, sequence)));
+        assert!([1, 2, 23].into_iter().all(|sequence| release(&mut slots, sequence)));
+        assert_eq!(slots.in_flight(), 0);
+    }
+
+    #[test]
+    fn when_all_without_a_lease_came_back_none_comes_twice() {
+        let mut slots = slots(None);
+        take(&mut slots, 1);
+        slots.reconfigure(SlotsConfig { lease: Some(Span::from_ms(1_000)), ..SlotsConfig::default() });
+        take(&mut slots, 2);
+        assert!(release(&mut slots, 1));
+        assert!(!release(&mut slots, 1));
+        assert_eq!(slots.in_flight(), 1);
     }
 
     #[test]
