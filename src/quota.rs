@@ -36,7 +36,7 @@ pub struct Window {
 pub struct Quota {
     /// In the order of the policy's windows; none before something is taken.
     logs: Vec<Log>,
-    /// Milliseconds: the latest take.
+    /// Milliseconds: the latest take, or when a dump was loaded.
     latest: u64,
     /// Milliseconds: what was taken before then was cleared.
     cleared: u64,
@@ -119,9 +119,8 @@ impl Quota {
         self.open(policy);
         let mut warning = None;
         for (log, window) in self.logs.iter_mut().zip(&policy.windows) {
-            log.drop_old(now);
-            let before = log.total;
-            log.add(now.saturating_add(window.length.as_ms()), weight, slice_of(*window));
+            let before = log.used(now);
+            log.add(now, now.saturating_add(window.length.as_ms()), weight, slice_of(*window));
             if warning.is_none() && !is_nearly_full(before, *window) && is_nearly_full(log.total, *window) {
                 warning = Some(Warning { window: *window, used: whole(log.total) });
             }
@@ -129,8 +128,8 @@ impl Quota {
         warning
     }
 
-    /// Puts units back that were taken at `taken` and not used. Harmless when they count no longer. The interval after
-    /// them ends when nothing was taken since.
+    /// Puts units back that were taken at `taken` and not used. Harmless when they count no longer. The pause after them
+    /// goes too when they were all of the latest take.
     pub fn give_back(&mut self, policy: &Policy, taken: Instant, weight: u32) {
         let taken = taken.ticks();
         if taken < self.cleared {
@@ -139,20 +138,17 @@ impl Quota {
         for (log, window) in self.logs.iter_mut().zip(&policy.windows) {
             log.remove(taken.saturating_add(window.length.as_ms()), weight, slice_of(*window));
         }
-        if taken == self.latest && weight > 0 && self.weight > 0 {
-            let left = self.weight.saturating_sub(weight);
-            let pause = pause_us(policy, &policy.windows, self.weight);
-            let shorter = if left > 0 { pause_us(policy, &policy.windows, left) } else { 0 };
-            self.next_us = self.next_us.saturating_sub(pause.saturating_sub(shorter));
-            self.weight = left;
+        if taken == self.latest && self.weight > 0 && weight >= self.weight {
+            self.next_us = self.next_us.saturating_sub(pause_us(policy, &policy.windows, self.weight));
+            self.weight = 0;
         }
     }
 
-    /// Units that count in the policy's window of this index.
+    /// Units that count in the policy's window of this index; 0 where there is none.
     pub fn used(&self, now: Instant, index: usize, policy: &Policy) -> u32 {
-        let now = self.ticks(now);
-        let length = policy.windows.get(index).map_or(Span::ZERO, |window| window.length);
-        best(&policy.windows, &self.logs, length).map_or(0, |(log, _)| whole(log.used(now)))
+        let Some(window) = policy.windows.get(index) else { return 0 };
+        let log = best(&policy.windows, &self.logs, window.length);
+        log.map_or(0, |(log, _)| whole(log.used(self.ticks(now))))
     }
 
     /// From then on nothing counts any more and the quota may be forgotten.
@@ -172,15 +168,14 @@ impl Quota {
         let now = self.ticks(now);
         self.open(policy);
         for (log, window) in self.logs.iter_mut().zip(&policy.windows) {
-            log.drop_old(now);
-            let unknown = whole(u64::from(window.limit).saturating_sub(log.total));
+            let unknown = window.limit.saturating_sub(whole(log.used(now)));
             if window.length <= up_to && unknown > 0 {
-                log.add(now.saturating_add(window.length.as_ms()), unknown, slice_of(*window));
+                log.add(now, now.saturating_add(window.length.as_ms()), unknown, slice_of(*window));
             }
         }
         let pause = pause_us(policy, &policy.windows, 1);
-        if pause <= up_to.as_ms().saturating_mul(US) {
-            self.hold(now.saturating_mul(US).saturating_add(pause));
+        if pause <= micros(up_to.as_ms()) {
+            self.hold(micros(now).saturating_add(pause));
         }
     }
 
@@ -197,9 +192,7 @@ impl Quota {
             let Some((known, length)) = best(&from.windows, &old, window.length) else { continue };
             for slice in &known.slices {
                 let until = slice.until.saturating_add(window.length.as_ms()).saturating_sub(length.as_ms());
-                if until > self.latest {
-                    log.add(until, slice.count, slice_of(*window));
-                }
+                log.add(self.latest, until, slice.count, slice_of(*window));
             }
         }
     }
@@ -226,24 +219,24 @@ impl Quota {
     /// that are as old as the window or of a window that is not the policy's are ignored.
     pub fn load(&mut self, now: Instant, policy: &Policy, length: Span, age: Span, count: u32) {
         let now = self.ticks(now);
+        self.latest = now;
         let until = now.saturating_add(length.as_ms()).saturating_sub(age.as_ms());
         let Some(index) = policy.windows.iter().position(|window| window.length == length) else { return };
         if until <= now || count == 0 {
             return;
         }
         self.open(policy);
-        if let (Some(log), Some(window)) = (self.logs.get_mut(index), policy.windows.get(index)) {
-            log.drop_old(now);
+        if let Some(log) = self.logs.get_mut(index) {
             // A dump is in slices already. Cut anew, by a grid that lies elsewhere, they would grow together a little
             // more after each reload.
-            let width = if log.slices.len() < FINE { 1 } else { slice_of(*window) };
-            log.add(until, count, width);
+            log.add(now, until, count, 1);
         }
     }
 
     /// Holds the next start for the rest of an interval, as told by a dump.
     pub fn load_interval(&mut self, now: Instant, rest: Span) {
-        self.hold(self.ticks(now).saturating_add(rest.as_ms()).saturating_mul(US));
+        self.latest = self.ticks(now);
+        self.hold(micros(self.latest.saturating_add(rest.as_ms())));
     }
 
     /// Nobody goes back behind the latest take.
@@ -265,7 +258,7 @@ impl Quota {
         let mut fullest = None;
         let mut latest = now;
         for window in windows(policy, other.as_ref()) {
-            let until = self.room_at(now, policy, weight, *window);
+            let until = self.room_at(policy, weight, *window);
             if until > latest {
                 latest = until;
                 fullest = Some((until, *window));
@@ -274,12 +267,12 @@ impl Quota {
         fullest
     }
 
-    fn room_at(&self, now: u64, policy: &Policy, weight: u32, window: Window) -> u64 {
+    fn room_at(&self, policy: &Policy, weight: u32, window: Window) -> u64 {
         let Some(room) = window.limit.checked_sub(weight) else { return NEVER };
-        let Some((log, length)) = best(&policy.windows, &self.logs, window.length) else { return now };
+        let Some((log, length)) = best(&policy.windows, &self.logs, window.length) else { return 0 };
         // So much longer than in this window a unit counts in that log.
         let longer = length.as_ms().saturating_sub(window.length.as_ms());
-        log.room_at(now.saturating_add(longer), room).saturating_sub(longer)
+        log.room_at(room).saturating_sub(longer)
     }
 
     /// Milliseconds: when the next start is due.
@@ -298,7 +291,7 @@ impl Quota {
 
     /// A start at `now`, and the pause after it.
     fn start(&mut self, now: u64, policy: &Policy, weight: u32) {
-        let now_us = now.saturating_mul(US);
+        let now_us = micros(now);
         // Who comes in the first millisecond that he may is on time, and what is left of it is not lost. Who comes
         // later than that catches nothing up.
         let on_time = now_us.checked_sub(self.next_us).is_some_and(|late| late < US);
@@ -315,7 +308,9 @@ impl Quota {
     }
 
     fn open(&mut self, policy: &Policy) {
-        self.logs.resize_with(policy.windows.len(), Log::default);
+        while self.logs.len() < policy.windows.len() {
+            self.logs.push(Log::default());
+        }
     }
 }
 
@@ -343,12 +338,12 @@ impl Log {
         old.fold(self.total, |used, slice| used.saturating_sub(u64::from(slice.count)))
     }
 
-    /// The first time from which on no more than `room` units count; `now` or earlier when that is so already.
-    fn room_at(&self, now: u64, room: u32) -> u64 {
+    /// The first time from which on no more than `room` units count; in the past when that is so already.
+    fn room_at(&self, room: u32) -> u64 {
         let mut used = self.total;
         let mut since = 0;
         for slice in &self.slices {
-            if slice.until > now && used <= u64::from(room) {
+            if used <= u64::from(room) {
                 break;
             }
             used = used.saturating_sub(u64::from(slice.count));
@@ -357,15 +352,13 @@ impl Log {
         since
     }
 
-    fn drop_old(&mut self, now: u64) {
+    /// Counts units up to `until`, or a little longer: up to the end of the last that is in the same slice. Drops what
+    /// does not count at `now`.
+    fn add(&mut self, now: u64, until: u64, count: u32, width: u64) {
         if self.slices.first().is_some_and(|slice| slice.until <= now) {
             self.total = self.used(now);
             self.slices.retain(|slice| slice.until > now);
         }
-    }
-
-    /// Counts units up to `until`, or a little longer: up to the end of the last that is in the same slice.
-    fn add(&mut self, until: u64, count: u32, width: u64) {
         let (begin, end) = bounds(until, width);
         let place =
             self.slices.iter().rposition(|slice| slice.until < end).map_or(0, |at| at.saturating_add(1));
@@ -420,7 +413,7 @@ fn windows<'a>(policy: &'a Policy, other: Option<&'a Window>) -> &'a [Window] {
 
 /// Microseconds from a start of this weight to the next.
 fn pause_us(policy: &Policy, windows: &[Window], weight: u32) -> u64 {
-    let interval = policy.interval.as_ms().saturating_mul(US);
+    let interval = micros(policy.interval.as_ms());
     if !policy.smooth {
         return interval;
     }
@@ -428,13 +421,19 @@ fn pause_us(policy: &Policy, windows: &[Window], weight: u32) -> u64 {
 }
 
 /// `weight * length / limit`, rounded up: a unit never takes less than 1 µs.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float-to-integer cast saturates, and nothing here is below zero"
+)]
 fn spacing_us(window: Window, weight: u32) -> u64 {
-    let length = window.length.as_ms().saturating_mul(US);
-    let (limit, weight) = (u64::from(window.limit.max(1)), u64::from(weight));
-    let each = length.checked_div(limit).unwrap_or(0);
-    // Less than 2^32, so its product with the weight does not overflow.
-    let rest = length.checked_rem(limit).unwrap_or(0);
-    each.saturating_mul(weight).saturating_add(rest.saturating_mul(weight).div_ceil(limit))
+    let length = micros(window.length.as_ms()) as f64;
+    (length * f64::from(weight) / f64::from(window.limit)).ceil() as u64
+}
+
+/// Exact up to the latest time that there is.
+fn micros(ms: u64) -> u64 {
+    ms.min(Instant::MAX.ticks()).wrapping_mul(US)
 }
 
 fn slice_of(window: Window) -> u64 {
@@ -442,7 +441,7 @@ fn slice_of(window: Window) -> u64 {
 }
 
 fn is_nearly_full(used: u64, window: Window) -> bool {
-    used.saturating_mul(5) >= u64::from(window.limit).saturating_mul(4)
+    used >= u64::from(window.limit.saturating_sub(window.limit / 5))
 }
 
 fn instant(ticks: u64) -> Instant {
@@ -458,9 +457,6 @@ const SLICES: u64 = 64;
 
 /// A window of 127 ms has 127 slices of 1 ms, which is as many as there can be. Only a dump that makes no sense has more.
 const MOST: usize = 128;
-
-/// About as many slices as a dump has, and few enough that those of later takes find room.
-const FINE: usize = 64;
 
 /// Microseconds in a millisecond.
 const US: u64 = 1_000;
@@ -537,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn spacing_is_exact_where_the_product_needs_more_than_64_bits() {
+    fn spacing_is_rounded_up_and_saturates() {
         let year = 31_536_000_000;
         for (limit, length, weight, expected) in [
             (60, 1_000, 1, 16_667),
@@ -547,6 +543,7 @@ mod tests {
             (1_000_000_000, year, 1_000_000_000, year * US),
             (999_999_999, year, 999_999_999, year * US),
             (1, year, u32::MAX, u64::MAX),
+            (0, 1_000, 1, u64::MAX),
         ] {
             let spacing = spacing_us(Window { limit, length: Span::from_ms(length) }, weight);
             assert_eq!(spacing, expected, "{weight} of {limit} in {length} ms");
@@ -573,6 +570,6 @@ mod tests {
             quota.reshape(&policy, &none);
             quota.reshape(&none, &policy);
         }
-        assert_eq!(quota.idle_at(), Instant::MAX);
+        assert_eq!(quota.latest, Instant::MAX.ticks());
     }
 }

@@ -183,6 +183,7 @@ fn all_windows_hold_at_once_and_the_one_that_waits_longest_is_named() {
     assert_eq!(blocked_by(&world, HOUR, 1), None);
     assert_eq!(blocked_by(&world, MINUTE, 0), None);
     assert_eq!(world.used(MINUTE), [40, 100]);
+    assert_eq!(world.quota.used(at(MINUTE), 2, &world.policy), 0, "there is no third");
     assert_eq!(world.used(HOUR), [0, 40]);
     assert_eq!(world.used(HOUR + MINUTE), [0, 0]);
 }
@@ -399,9 +400,17 @@ fn the_pause_goes_with_the_start_that_was_given_back() {
         let expected = if due > 1_000 { wait(due) } else { Decision::Proceed };
         assert_eq!(world.check(1_000, 1), expected, "{interval} {smooth} {back}");
         world.give_back(1_000, 3);
+        world.quota.load_interval(at(1_000), ms(900));
         world.give_back(1_000, 3);
+        assert_eq!(world.check(1_000, 1), wait(1_900), "twice is harmless");
+        let mut world = paced(interval, smooth);
+        world.ask(0, 1);
+        world.ask(1_000, 1);
+        world.give_back(0, 1);
+        assert_ne!(world.check(1_000, 1), Decision::Proceed, "an earlier one");
+        world.give_back(1_000, 1);
         assert_eq!(world.ask(1_000, 1), Decision::Proceed, "all of it");
-        assert_ne!(world.check(1_000, 1), Decision::Proceed, "twice is not a second start");
+        assert_ne!(world.check(1_000, 1), Decision::Proceed, "that was a start again");
     }
 }
 
@@ -433,11 +442,15 @@ fn after_fill_short_windows_are_full_and_long_ones_as_they_were() {
     assert_eq!(world.check(950, 1), wait(MINUTE));
     assert_eq!(world.check(950, 5), wait(MINUTE + 950));
     assert_eq!(world.used(1_000), [6, 60, 4]);
-    world.quota.fill(at(DAY), &world.policy, ms(999));
+    world.quota.fill(at(DAY), &world.policy, ms(500));
     assert_eq!(world.check(DAY + 499, 1), wait(DAY + 500), "a start may have been just now");
     assert_eq!(world.ask(DAY + 500, 10), Decision::Proceed, "no window is that short");
     world.quota.fill(at(2 * DAY), &world.policy, ms(499));
     assert_eq!(world.check(2 * DAY, 1), Decision::Proceed);
+    let mut full = World::of(&[window(2, 1_000)]);
+    full.ask(0, 2);
+    full.quota.fill(at(500), &full.policy, ms(1_000));
+    assert_eq!(full.quota.idle_at(), at(1_000), "what is full does not become fuller");
 }
 
 #[test]
@@ -508,6 +521,12 @@ fn another_pace_holds_from_the_last_start_on() {
         world.reshape(to.clone());
         let expected = if due > 0 { wait(7_000 + due) } else { Decision::Proceed };
         assert_eq!(world.check(7_000, 1), expected, "{from:?} to {to:?}");
+        world.reshape(from.clone());
+        world.give_back(7_000, 2);
+        if to.interval <= from.interval {
+            world.reshape(to.clone());
+            assert_eq!(world.check(7_000, 1), Decision::Proceed, "what was given back was no start");
+        }
     }
 }
 
@@ -535,7 +554,9 @@ fn a_dump_tells_ages_and_leaves_out_what_counts_no_longer() {
     assert_eq!(world.dump(40_500).entries, [&[kept(1_000, 500, 2)][..], &of_the_minute].concat());
     assert_eq!(world.dump(60_000).entries, [kept(MINUTE, 20_000, 2)]);
     assert_eq!(world.dump(100_000), Dump::default());
-    assert_eq!(world.dump(0).entries.len(), 3, "a clock that was set back stands still");
+    world.give_back(40_000, 2);
+    assert_eq!(world.dump(40_500).entries, [kept(MINUTE, 40_500, 2)]);
+    assert_eq!(world.dump(0).entries.len(), 1, "a clock that was set back stands still");
 }
 
 #[test]
@@ -565,6 +586,7 @@ fn what_is_too_old_or_of_no_window_is_ignored() {
     ] {
         world.quota.load(at(DAY), &world.policy, ms(length), ms(age), count);
         assert_eq!(world.used(DAY), used, "{count} in {length} ms, {age} ms ago");
+        assert_eq!(world.quota.idle_at() > Instant::ZERO, used != [0, 0, 0]);
     }
     world.reload(DAY, DAY);
     assert_eq!(world.used(DAY), [1, 2, 2], "two windows of the same length count once");
@@ -580,6 +602,7 @@ fn what_is_loaded_late_stands_where_it_belongs() {
     }
     let ages: Vec<u64> = world.dump(DAY + 5).entries.iter().map(|kept| kept.age.as_ms()).collect();
     assert_eq!(ages, [3_000_000, 200_000, 100_000, 5]);
+    assert_eq!(world.dump(DAY), world.dump(DAY + 5), "the clock does not go back behind it");
     assert_eq!(world.check(DAY + 5, 5), wait(DAY + 5 + HOUR - 3_000_000));
 }
 
@@ -740,7 +763,7 @@ impl Exact {
                     let time = (take.0 + clock - now).min(*clock);
                     *take = (time, take.1, time);
                 }
-                (self.now, self.told, self.latest) = (*clock, *clock, 0);
+                (self.now, self.told, self.latest) = (*clock, *clock, *clock);
             }
             Op::Reshape { windows: list } => {
                 // Nobody knows what was taken before the longest of the old windows.
