@@ -1,7 +1,9 @@
 /** All of the API, built once and shared by every entry: one set of classes, one core. */
 
+export { CircuitBreaker, type CircuitBreakerOptions, type ExecuteOptions } from "./breaker.ts";
 export { abortReason } from "./call.ts";
 export { coreState, init, provide, type WasmSource } from "./core.ts";
+export { type Environment, type EnvironmentOptions, registryFromEnv } from "./env.ts";
 export {
   HttpRateLimitError,
   isRateLimitError,
@@ -11,6 +13,25 @@ export {
 } from "./errors.ts";
 export { finalFailures } from "./final.ts";
 export { plainAlarm, platform } from "./host.ts";
+export {
+  type QuotaStatus,
+  RateLimiter,
+  type RateLimiterOptions,
+  type Reservation,
+  type SpendOptions,
+  type WaitOptions,
+} from "./limiter.ts";
+export { type JobInfo, Pool, type PoolOptions, type SubmitOptions } from "./pool.ts";
+export { presets } from "./presets.ts";
+export {
+  type KeyStatus,
+  type OperationStatus,
+  RateLimiterRegistry,
+  type RegistryOptions,
+  type RegistryState,
+  type ServiceStatus,
+  type WindowStatus,
+} from "./registry.ts";
 export {
   aBoolean,
   aFunction,
@@ -22,5 +43,23 @@ export {
   type Rules,
 } from "./rules.ts";
 export { RateLimitService } from "./service.ts";
-export { makeShared, sharedService } from "./shared.ts";
+export {
+  makeServiceLimiters,
+  makeShared,
+  makeSharedRegistry,
+  type ServiceLimiter,
+  type ServiceLimiters,
+  sharedService,
+  withRateLimit,
+} from "./shared.ts";
+export {
+  type Capacity,
+  type CapacityPlan,
+  capacity,
+  type Lease,
+  Slots,
+  type SlotsOptions,
+  startsPerMinute,
+} from "./slots.ts";
+export type { LimiterState, StateStorage, StoreOptions } from "./store.ts";
 export type * from "./types.ts";

@@ -65,17 +65,22 @@ export class Attempt implements AttemptInfo {
 
 /**
  * Lets the operation make an attempt that may be ended early: by the caller's signal, by the call's deadline, after
- * `timeoutMs` (NaN: never). Never rejects.
+ * `timeoutMs` (NaN: never). Never rejects. `over` is called when the operation has settled, which may be later, or when it
+ * is clear that it will not begin.
  */
 export function boundedAttempt<T>(
   operation: (attempt: AttemptInfo) => T | PromiseLike<T>,
   call: Call,
   timeoutMs: number,
   { platform, waits }: { platform: Platform; waits: Waits },
+  over?: () => void,
 ): Promise<Brought> {
   const { signal } = call.context;
   return new Promise((resolve) => {
-    if (signal?.aborted) return resolve({ thrown: true, value: abortReason(signal), stopped: "aborted" });
+    if (signal?.aborted) {
+      over?.();
+      return resolve({ thrown: true, value: abortReason(signal), stopped: "aborted" });
+    }
     const attempt = new Attempt(call);
     const release: (() => void)[] = [];
     const settle = (brought: Brought): void => {
@@ -97,8 +102,14 @@ export function boundedAttempt<T>(
     if (signal) release.push(onAbort(signal, () => stop("aborted", abortReason(signal))));
     // An operation that throws before its first await is an attempt like any other.
     new Promise<T>((begin) => begin(operation(attempt))).then(
-      (value) => settle({ thrown: false, value }),
-      (error: unknown) => settle({ thrown: true, value: error }),
+      (value) => {
+        over?.();
+        settle({ thrown: false, value });
+      },
+      (error: unknown) => {
+        over?.();
+        settle({ thrown: true, value: error });
+      },
     );
   });
 }

@@ -1,5 +1,7 @@
 import { RateLimitConfigError } from "./errors.ts";
 import { randomKey } from "./host.ts";
+import { NO_LANE, type Place } from "./lanes.ts";
+import type { Slot } from "./limits.ts";
 import type { CallContext } from "./types.ts";
 
 /** What is the same for all attempts of a call, and what it has used up. Times by the host's clock; NaN: none. */
@@ -11,6 +13,12 @@ export class Call {
   readonly maxRetries: number;
   /** What it is counted under. */
   readonly group: number;
+  /** What it needs of the limits; `null`: nothing. */
+  readonly place: Place | null;
+  /** Where the present core has it stand. */
+  lane = NO_LANE;
+  /** Of its present attempt. */
+  slot: Slot | null = null;
   retries = 0;
   /** The pause before the last retry. */
   delay = Number.NaN;
@@ -22,6 +30,7 @@ export class Call {
     callDeadlineMs: number,
     maxRetries: number,
     group: number,
+    place: Place | null = null,
   ) {
     if (context.signal) checkSignal(context.signal);
     if (context.onWait !== undefined && typeof context.onWait !== "function") {
@@ -33,6 +42,7 @@ export class Call {
     this.priority = clamped(optionalNumber("priority", context.priority, 0));
     this.maxRetries = context.maxRetries === undefined ? maxRetries : retries(context.maxRetries);
     this.group = group;
+    this.place = place;
   }
 
   get attempt(): number {

@@ -19,6 +19,8 @@ let state: CoreState = "idle";
 let source: (() => BufferSource | WebAssembly.Module) | null = null;
 let compiling: Promise<void> | null = null;
 let traps: number[] = [];
+/** A trap was followed by a restart that is not done yet. */
+let returning = false;
 const alarms = new Set<Promise<void>>();
 const listeners = new Set<(state: CoreState) => void>();
 
@@ -37,18 +39,20 @@ export function coreState(): CoreState {
 }
 
 /**
- * A service in the core: what the functions of the core are called with.
+ * Something that lives in the core: what its functions are called with. Given back when nobody holds it any more.
  * @internal
  */
-export class ServiceCore {
+export class CoreHandle {
   readonly #handle: number;
+  readonly #free: (handle: number) => void;
   readonly #instance = instance;
 
-  /** Only while the core is ready. */
-  constructor(config: object) {
-    this.#handle = glue.create(config);
+  /** `free` gives back what `make` made. Only while the core is ready. */
+  constructor(make: () => number, free: (handle: number) => void) {
+    this.#handle = make();
+    this.#free = free;
     left ??= new FinalizationRegistry(forget);
-    left.register(this, { handle: this.#handle, of: instance }, this);
+    left.register(this, { handle: this.#handle, free, of: instance }, this);
   }
 
   /** Whether it is in the present instance of the core. */
@@ -56,24 +60,40 @@ export class ServiceCore {
     return this.#instance === instance;
   }
 
-  /** @throws when the core was started anew since: there the number may be that of another service. */
+  /** @throws when the core was started anew since: there the number may be that of another. */
   get handle(): number {
     if (this.#instance === instance) return this.#handle;
-    throw new Error("The service is of an earlier instance of the core.");
+    throw new Error("The handle is of an earlier instance of the core.");
   }
 
-  /** Gives the service back. */
+  /** Gives it back. */
   release(): void {
     left?.unregister(this);
-    glue.free(this.handle);
+    this.#free(this.handle);
   }
 }
 
-/** The services that nobody holds any more, and that nobody disposed of. */
-let left: FinalizationRegistry<{ handle: number; of: number }> | null = null;
+/**
+ * A service in the core.
+ * @internal
+ */
+export class ServiceCore extends CoreHandle {
+  constructor(config: object) {
+    super(() => glue.create(config), glue.free);
+  }
+}
 
-function forget({ handle, of }: { handle: number; of: number }): void {
-  if (state === "ready" && of === instance) glue.free(handle);
+/** What nobody holds any more, and nobody gave back. */
+let left: FinalizationRegistry<Left> | null = null;
+
+interface Left {
+  handle: number;
+  free: (handle: number) => void;
+  of: number;
+}
+
+function forget({ handle, free, of }: Left): void {
+  if (state === "ready" && of === instance) free(handle);
 }
 
 /**
@@ -105,6 +125,11 @@ export async function init(options: { wasm?: WasmSource } = {}): Promise<CoreSta
   return state;
 }
 
+/** Whether the core trapped and will be back. Changes are told as those of the state are. */
+export function isReturning(): boolean {
+  return returning;
+}
+
 /** Calls back at every change of the state. Returns the way to stop that. */
 export function onCoreState(listener: (state: CoreState) => void): () => void {
   listeners.add(listener);
@@ -119,8 +144,9 @@ export function trapped(now: number): void {
   if (state !== "ready") return;
   instance++;
   traps = [...traps.filter((time) => now - time < TRAP_WINDOW_MS), now];
+  returning = traps.length < TRAPS_TOLERATED;
   enter("trap");
-  if (traps.length < TRAPS_TOLERATED) void restart();
+  if (returning) void restart();
 }
 
 /** The default alarm: the core's while it runs. */
@@ -196,11 +222,15 @@ async function restart(): Promise<void> {
   await Promise.allSettled(alarms);
   try {
     glue.__wbg_reset_state();
-    instance++;
-    enter("ready");
   } catch {
-    // It stays off until the page is loaded again; calls pass through.
+    // It stays off until the page is loaded again.
+    returning = false;
+    tell("trap");
+    return;
   }
+  returning = false;
+  instance++;
+  enter("ready");
 }
 
 function hasWebAssembly(): boolean {
@@ -226,7 +256,11 @@ function mayCompile(): boolean {
 function enter(next: CoreState): CoreState {
   if (next !== state) {
     state = next;
-    for (const listener of [...listeners]) listener(next);
+    tell(next);
   }
   return next;
+}
+
+function tell(now: CoreState): void {
+  for (const listener of [...listeners]) listener(now);
 }

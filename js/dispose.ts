@@ -11,4 +11,37 @@ declare module "./service.ts" {
   }
 }
 
+declare module "./registry.ts" {
+  interface RateLimiterRegistry {
+    /** The same as `dispose()`. */
+    [Symbol.dispose](): void;
+  }
+}
+
+declare module "./limiter.ts" {
+  interface RateLimiter {
+    /** The same as `dispose()`. */
+    [Symbol.dispose](): void;
+  }
+}
+
+declare module "./slots.ts" {
+  interface Slots {
+    /** The same as `dispose()`. */
+    [Symbol.dispose](): void;
+  }
+
+  interface Lease {
+    /** The same as `release()`. */
+    [Symbol.dispose](): void;
+  }
+}
+
+declare module "./breaker.ts" {
+  interface CircuitBreaker {
+    /** The same as `dispose()`. */
+    [Symbol.dispose](): void;
+  }
+}
+
 export {};

@@ -1,4 +1,4 @@
-import type { MessageInfo, RateLimitErrorCode } from "./types.ts";
+import type { LimitInfo, MessageInfo, RateLimitErrorCode } from "./types.ts";
 
 /** Found on every RateLimitError, also on those of another realm or of another copy of the package. */
 const BRAND = Symbol.for("tidegate.RateLimitError");
@@ -12,6 +12,7 @@ export interface RateLimitErrorDetails {
   retryAfterMs?: number | undefined;
   resourceName?: string | undefined;
   operation?: string | undefined;
+  limit?: LimitInfo | undefined;
   originalError?: unknown;
 }
 
@@ -27,6 +28,8 @@ export class RateLimitError extends Error {
   readonly retryAfterMs?: number;
   readonly resourceName?: string;
   readonly operation?: string;
+  /** Of `RATE_LIMIT_QUOTA_EXHAUSTED`: which window is full. Absent where it was a minimum interval, or there was no room for the key. */
+  readonly limit?: LimitInfo;
   /** What the last attempt threw, or the refusal that it returned. */
   readonly originalError: unknown;
 
@@ -39,6 +42,7 @@ export class RateLimitError extends Error {
     if (details.retryAfterMs !== undefined) this.retryAfterMs = details.retryAfterMs;
     if (details.resourceName !== undefined) this.resourceName = details.resourceName;
     if (details.operation !== undefined) this.operation = details.operation;
+    if (details.limit !== undefined) this.limit = details.limit;
     this.originalError = details.originalError;
   }
 
@@ -61,8 +65,12 @@ export class HttpRateLimitError extends RateLimitError {
   readonly body: { readonly code: RateLimitErrorCode; readonly retryAfterMs?: number };
 
   constructor(error: RateLimitError) {
-    const { code, userMessage, attempts, retryAfterMs, resourceName, operation, originalError } = error;
-    super({ code, summary: "", userMessage, attempts, retryAfterMs, resourceName, operation, originalError });
+    const { code, userMessage, attempts, retryAfterMs, resourceName, operation, limit, originalError } =
+      error;
+    super({
+      ...{ code, summary: "", userMessage, attempts, retryAfterMs, resourceName, operation, limit },
+      originalError,
+    });
     this.body = { code, ...(retryAfterMs !== undefined && { retryAfterMs }) };
   }
 }
@@ -107,8 +115,28 @@ export class RateLimitConfigError extends Error {
 
 /** The English words for people. */
 export function userMessage(code: RateLimitErrorCode, info: MessageInfo): string {
-  return texts[code].replace("{time}", timeInWords(info));
+  const { limit, window } = info;
+  const time = timeInWords(info);
+  const values = { n: limit?.maxRequests, window, time: time ?? "later" };
+  let text = texts[code];
+  if (!limit) text = text.replace(" of {n} per {window}", "");
+  if (time === undefined) text = text.replace("at {time}", "{time}");
+  return text.replace(/\{(n|window|time)\}/g, (_, name: keyof typeof values) => String(values[name]));
 }
+
+/** A length of time as it stands after "per": "minute", "5 minutes", "250 ms". */
+export function windowInWords(ms: number): string {
+  const [unit, length] = UNITS.find(([, length]) => ms % length === 0) ?? ["ms", 1];
+  const count = ms / length;
+  return count === 1 && length > 1 ? unit : `${count} ${unit}${length > 1 ? "s" : ""}`;
+}
+
+const UNITS: [name: string, ms: number][] = [
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+  ["second", 1_000],
+];
 
 const texts: Record<RateLimitErrorCode, string> = {
   RATE_LIMIT_MAX_RETRIES_EXCEEDED: "The system is temporarily overloaded. Please try again in a few moments.",
@@ -123,10 +151,10 @@ const texts: Record<RateLimitErrorCode, string> = {
   RATE_LIMIT_CORE_UNAVAILABLE: "Limits cannot be checked on this device.",
 };
 
-/** The time of day in the user's manner, with the date when it is half a day off or more. */
-function timeInWords({ retryTime, retryAfterMs = 0 }: MessageInfo): string {
+/** The time of day in the user's manner, with the date when it is half a day off or more; `undefined`: nobody knows. */
+function timeInWords({ retryTime, retryAfterMs = 0 }: MessageInfo): string | undefined {
   const date = new Date(retryTime ?? Number.NaN);
-  if (Number.isNaN(date.getTime())) return "later";
+  if (Number.isNaN(date.getTime())) return undefined;
   const time = date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   return retryAfterMs < HALF_A_DAY_MS ? time : `${date.toLocaleDateString()}, ${time}`;
 }

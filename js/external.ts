@@ -15,12 +15,27 @@ export async function init(options: { wasm?: api.WasmSource } = {}): Promise<api
 /** The service that everybody shares who names no other. Made at its first use. */
 export const rateLimitService: api.RateLimitService = /* @__PURE__ */ api.makeShared();
 
+/** The registry that everybody shares: it starts with the presets. Made at its first use. */
+export const rateLimiter: api.RateLimiterRegistry = /* @__PURE__ */ api.makeSharedRegistry();
+
+/** The services of the shared registry, to look at. */
+export const serviceLimiters: api.ServiceLimiters = /* @__PURE__ */ api.makeServiceLimiters();
+
 export {
+  CircuitBreaker,
+  capacity,
   coreState,
   isRateLimitError,
+  Pool,
+  presets,
   RateLimitConfigError,
   RateLimitError,
+  RateLimiter,
+  RateLimiterRegistry,
   RateLimitService,
-  type WasmSource,
+  registryFromEnv,
+  Slots,
+  startsPerMinute,
+  withRateLimit,
 } from "./api.ts";
-export type * from "./types.ts";
+export type * from "./public.ts";

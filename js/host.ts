@@ -131,19 +131,25 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** One that waits. */
 export interface Wait {
-  until: number;
+  readonly until: number;
   wake(): void;
+  /** How many came before: of equals, the first to come wakes first. */
+  readonly coming: number;
+  /** In the heap; -1: no longer there. */
+  index: number;
 }
 
 /**
- * Everybody who waits until a time, and one alarm for the first of them.
+ * Everybody who waits until a time, and one alarm for the first of them. Beginning and ending a wait are O(log n).
  *
  * An alarm only wakes; who is due is decided by the clock. Alarms last at most a minute, or a tenth of what is left,
  * so that a laptop that slept through the end of a wait notices soon.
  */
 export class Waits {
   readonly #platform: Platform;
-  readonly #waits = new Set<Wait>();
+  /** A binary heap, the first one to wake at 0. Each knows its index, so that one can be taken out of the middle. */
+  readonly #heap: Wait[] = [];
+  #comings = 0;
   #alarm: { at: number; stop: AbortController } | null = null;
 
   constructor(platform: Platform) {
@@ -152,15 +158,20 @@ export class Waits {
 
   add(until: number, wake: () => void): Wait {
     this.#platform.check();
-    const wait = { until, wake };
-    this.#waits.add(wait);
+    const wait = { until, wake, coming: this.#comings++, index: this.#heap.length };
+    this.#heap.push(wait);
+    this.#settle(wait);
     if (this.#alarm === null || until < this.#alarm.at) this.#arm(until);
     return wait;
   }
 
   remove(wait: Wait | null | undefined): void {
-    if (!wait || !this.#waits.delete(wait)) return;
-    if (this.#waits.size === 0) this.#disarm();
+    if (!wait) return;
+    // It may be due, and out of the heap already.
+    wait.wake = nobody;
+    if (wait.index < 0) return;
+    this.#takeOut(wait);
+    if (this.#heap.length === 0) this.#disarm();
   }
 
   /** Sets a new alarm without touching the old one, which belongs to an instance of the core that is gone. */
@@ -201,10 +212,13 @@ export class Waits {
     this.#alarm = null;
     this.#platform.check();
     const now = this.#platform.now();
-    const due = [...this.#waits].filter((wait) => wait.until <= now).sort((a, b) => a.until - b.until);
+    const due: Wait[] = [];
+    for (let first = this.#heap[0]; first !== undefined && first.until <= now; first = this.#heap[0]) {
+      this.#takeOut(first);
+      due.push(first);
+    }
+    // What one that wakes adds has an alarm of its own, also where it is due at once: nothing spins here.
     for (const wait of due) {
-      // One that was woken before it may have removed the next one.
-      if (!this.#waits.delete(wait)) continue;
       try {
         wait.wake();
       } catch {
@@ -215,11 +229,58 @@ export class Waits {
   }
 
   #armForFirst(): void {
-    let first = Number.POSITIVE_INFINITY;
-    for (const { until } of this.#waits) first = Math.min(first, until);
-    if (this.#waits.size > 0 && (this.#alarm === null || first < this.#alarm.at)) this.#arm(first);
+    const [first] = this.#heap;
+    if (first !== undefined && (this.#alarm === null || first.until < this.#alarm.at)) this.#arm(first.until);
+  }
+
+  #takeOut(wait: Wait): void {
+    const { index } = wait;
+    const last = this.#heap.pop();
+    wait.index = -1;
+    if (last === undefined || last === wait) return;
+    last.index = index;
+    this.#settle(last);
+  }
+
+  /** Puts a wait where it belongs: from its index up, or else down. */
+  #settle(wait: Wait): void {
+    let { index } = wait;
+    for (let parent = this.#at((index - 1) >> 1); parent !== undefined && isBefore(wait, parent); ) {
+      const above = parent.index;
+      this.#put(parent, index);
+      index = above;
+      parent = this.#at((index - 1) >> 1);
+    }
+    for (let child = this.#firstBelow(index); child !== undefined && isBefore(child, wait); ) {
+      const below = child.index;
+      this.#put(child, index);
+      index = below;
+      child = this.#firstBelow(index);
+    }
+    this.#put(wait, index);
+  }
+
+  #firstBelow(index: number): Wait | undefined {
+    const left = this.#at(2 * index + 1);
+    const right = this.#at(2 * index + 2);
+    return left !== undefined && right !== undefined && isBefore(right, left) ? right : left;
+  }
+
+  #at(index: number): Wait | undefined {
+    return this.#heap[index];
+  }
+
+  #put(wait: Wait, index: number): void {
+    this.#heap[index] = wait;
+    wait.index = index;
   }
 }
+
+function isBefore(a: Wait, b: Wait): boolean {
+  return a.until < b.until || (a.until === b.until && a.coming < b.coming);
+}
+
+function nobody(): void {}
 
 /** An alarm of a minute is cheap, and a minute late after a sleep is soon enough. */
 const SHORT_ALARM_MS = 60_000;

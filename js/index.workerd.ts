@@ -5,11 +5,34 @@ import * as api from "./api.ts";
 
 const module = (): WebAssembly.Module => core;
 
+// Each of these may be the only thing that an application imports, and needs the core: none is a mere re-export, which
+// a bundler would follow past this file and leave the bytes behind.
 export const RateLimitService: typeof api.RateLimitService = /* @__PURE__ */ api.provide(
   module,
   api.RateLimitService,
 );
 export type RateLimitService = api.RateLimitService;
+
+export const RateLimiterRegistry: typeof api.RateLimiterRegistry = /* @__PURE__ */ api.provide(
+  module,
+  api.RateLimiterRegistry,
+);
+export type RateLimiterRegistry = api.RateLimiterRegistry;
+
+export const RateLimiter: typeof api.RateLimiter = /* @__PURE__ */ api.provide(module, api.RateLimiter);
+export type RateLimiter = api.RateLimiter;
+
+export const Slots: typeof api.Slots = /* @__PURE__ */ api.provide(module, api.Slots);
+export type Slots = api.Slots;
+
+export const Pool: typeof api.Pool = /* @__PURE__ */ api.provide(module, api.Pool);
+export type Pool = api.Pool;
+
+export const CircuitBreaker: typeof api.CircuitBreaker = /* @__PURE__ */ api.provide(
+  module,
+  api.CircuitBreaker,
+);
+export type CircuitBreaker = api.CircuitBreaker;
 
 /** The service that everybody shares who names no other. Made at its first use. */
 export const rateLimitService: api.RateLimitService = /* @__PURE__ */ api.provide(
@@ -17,7 +40,35 @@ export const rateLimitService: api.RateLimitService = /* @__PURE__ */ api.provid
   /* @__PURE__ */ api.makeShared(),
 );
 
+/** The registry that everybody shares: it starts with the presets. Made at its first use. */
+export const rateLimiter: api.RateLimiterRegistry = /* @__PURE__ */ api.provide(
+  module,
+  /* @__PURE__ */ api.makeSharedRegistry(),
+);
+
+/** The services of the shared registry, to look at. */
+export const serviceLimiters: api.ServiceLimiters = /* @__PURE__ */ api.provide(
+  module,
+  /* @__PURE__ */ api.makeServiceLimiters(),
+);
+
+/** `rateLimiter.withRateLimit`. */
+export const withRateLimit: typeof api.withRateLimit = /* @__PURE__ */ api.provide(module, api.withRateLimit);
+
+export const registryFromEnv: typeof api.registryFromEnv = /* @__PURE__ */ api.provide(
+  module,
+  api.registryFromEnv,
+);
+
 export const init: typeof api.init = /* @__PURE__ */ api.provide(module, api.init);
 
-export { coreState, isRateLimitError, RateLimitConfigError, RateLimitError, type WasmSource } from "./api.ts";
-export type * from "./types.ts";
+export {
+  capacity,
+  coreState,
+  isRateLimitError,
+  presets,
+  RateLimitConfigError,
+  RateLimitError,
+  startsPerMinute,
+} from "./api.ts";
+export type * from "./public.ts";

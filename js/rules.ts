@@ -1,6 +1,7 @@
 /** What may be handed in: the rules for configurations and options, and the one check of them. */
 
 import { RateLimitConfigError } from "./errors.ts";
+import type { QuotaState } from "./gate.ts";
 
 /** What is legal for a field, in words and as a test. */
 export interface Rule {
@@ -8,6 +9,10 @@ export interface Rule {
   readonly holds: (value: unknown) => boolean;
   /** Where the value is an object: what is legal in that. */
   readonly fields?: Readonly<Record<string, Rule>>;
+  /** Where the value is a list, or an object without `fields`: what is legal for each of its items, under any name. */
+  readonly each?: Rule;
+  /** It may not be left out. */
+  readonly needed?: boolean;
 }
 
 /** A rule for each field of T. */
@@ -40,6 +45,13 @@ export function checked<T extends object>(
     }
     if (value !== undefined) fields[String(key)] = legal(field, value, rule);
   }
+  // Not `Object.entries`: this is asked for the options of every call.
+  for (const key in rules) {
+    const { needed, expected } = rules[key] as Rule;
+    if (needed && !Object.hasOwn(fields, key)) {
+      throw new RateLimitConfigError(prefix + key, undefined, expected);
+    }
+  }
   return fields as Partial<T>;
 }
 
@@ -47,9 +59,25 @@ function ruleFor(key: PropertyKey, rules: Readonly<Record<string, Rule | undefin
   return typeof key === "string" && Object.hasOwn(rules, key) ? rules[key] : undefined;
 }
 
-function legal(field: string, value: unknown, { expected, holds, fields }: Rule): unknown {
+/** The value, if it is legal; an object or a list of which the rule knows the inside, as one of our own. */
+export function legal(field: string, value: unknown, { expected, holds, fields, each }: Rule): unknown {
   if (!holds(value)) throw new RateLimitConfigError(field, value, expected);
-  return fields && isRecord(value) ? checked(field, value, fields, `${field}.`) : value;
+  if (each && Array.isArray(value)) return value.map((item, i) => legal(`${field}[${i}]`, item, each));
+  if (!isRecord(value)) return value;
+  if (fields) return checked(field, value, fields, `${field}.`);
+  return each ? named(field, value, each) : value;
+}
+
+/** Any string is a name, `__proto__` too: `fromEntries` gives the object a property of that name. */
+function named(field: string, given: object, each: Rule): Record<string, unknown> {
+  const entries: [string, unknown][] = [];
+  for (const key of Reflect.ownKeys(given)) {
+    const value: unknown = Reflect.get(given, key);
+    if (typeof key === "symbol")
+      throw new RateLimitConfigError(field, value, `no field of the name ${String(key)}`);
+    if (value !== undefined) entries.push([key, legal(`${field}.${key}`, value, each)]);
+  }
+  return Object.fromEntries(entries);
 }
 
 export const aBoolean: Rule = { expected: "true or false", holds: (value) => typeof value === "boolean" };
@@ -57,6 +85,23 @@ export const aBoolean: Rule = { expected: "true or false", holds: (value) => typ
 export const aFunction: Rule = { expected: "a function", holds: (value) => typeof value === "function" };
 
 export const anObject: Rule = { expected: "an object", holds: isRecord };
+
+/** A name or a key: any string. */
+export const aString: Rule = { expected: "a string", holds: (value) => typeof value === "string" };
+
+/** The same rule for a field that may not be left out. */
+export function needed(rule: Rule): Rule {
+  return { ...rule, needed: true };
+}
+
+export function listOf(each: Rule): Rule {
+  return { expected: "a list", holds: Array.isArray, each };
+}
+
+/** Any names, and the same rule for what each of them stands for. */
+export function namesTo(each: Rule): Rule {
+  return { ...anObject, each };
+}
 
 export function count(from: number, to: number): Rule {
   return {
@@ -82,6 +127,24 @@ export function oneOf(...words: string[]): Rule {
 
 export function orNull({ expected, holds, ...more }: Rule): Rule {
   return { ...more, expected: `null, or ${expected}`, holds: (value) => value === null || holds(value) };
+}
+
+/** The farthest times that a Date can tell. */
+const aTime = number(-8.64e15, 8.64e15);
+
+/** As many as the core counts. */
+const UNITS = count(1, 2 ** 32 - 1);
+
+/** What a quota has counted, as it was written down. */
+export const QUOTA_STATE: Rules<QuotaState> = {
+  nextAt: aTime,
+  taken: needed(listOf({ expected: "[windowMs, time, units]", holds: isTaken })),
+};
+
+function isTaken(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length !== 3) return false;
+  const [windowMs, time, units] = value as unknown[];
+  return aTime.holds(windowMs) && aTime.holds(time) && UNITS.holds(units);
 }
 
 function isWithin(value: unknown, from: number, to: number): boolean {

@@ -2,32 +2,41 @@ import * as glue from "../pkg/core.js";
 import { Attempt, type Brought, boundedAttempt, plainAttempt } from "./attempt.ts";
 import { abortReason, Call } from "./call.ts";
 import { CLOSED, circuitState } from "./circuit.ts";
-import { Flag, Judgement, Next, phases, Reason, Transition } from "./codes.ts";
+import { Judgement, Next, phases, Reason, Transition } from "./codes.ts";
 import { merged, type ShellConfig, shellConfig } from "./config.ts";
-import { alarm, coreState, isReady, onCoreState, ServiceCore, trapped } from "./core.ts";
-import { isRateLimitError, RateLimitError, userMessage } from "./errors.ts";
+import { coreState, type ServiceCore } from "./core.ts";
+import { isRateLimitError, type RateLimitError } from "./errors.ts";
 import { Emitter } from "./events.ts";
+import { failure, NO_CORE } from "./failure.ts";
 import { endsWith, type FinalFailures } from "./final.ts";
-import { isOnline, type Platform, platform, Waits } from "./host.ts";
+import { isOnline, type Platform } from "./host.ts";
 import { isPlainSuccess, type Judged, judge, judgedAs, outcomeOf, verdictName } from "./judge.ts";
+import { type LimitsPlan, NOWHERE, type OnCoreUnavailable, type Place } from "./lanes.ts";
+import { type LaneStatus, Limits, type Slot } from "./limits.ts";
+import { type Granted, Link } from "./link.ts";
 import { Groups, metricsSnapshot } from "./metrics.ts";
 import type {
   AttemptInfo,
   CallContext,
   CircuitState,
-  CoreState,
   Host,
   MessageInfo,
   MetricsSnapshot,
   RateLimitConfig,
   RateLimitErrorCode,
   ServiceEvents,
+  WaitReason,
 } from "./types.ts";
-import { type Answer, answerOf, type Ended, Waiters } from "./waiters.ts";
-
-const DISPOSE: symbol = (Symbol as { dispose?: symbol }).dispose ?? Symbol("dispose");
+import { forUsing } from "./using.ts";
+import { type Answer, answerFor, answerOf, type Ended, type Leave } from "./waiters.ts";
 
 type Operation<T> = (attempt: AttemptInfo) => T | PromiseLike<T>;
+
+/** What a call in a lane may say beside the public fields. */
+export interface LaneContext extends CallContext {
+  /** The pause before the first retry, instead of the configuration's. */
+  retryDelayMs?: number | undefined;
+}
 
 /**
  * Retries, a circuit breaker and a shared cooldown for everything that counts against one server's limits.
@@ -41,31 +50,52 @@ export class RateLimitService {
   readonly #host: Partial<Host> | undefined;
   readonly #platform: Platform;
   readonly #siblings = new Map<string, { service: RateLimitService; config: Partial<RateLimitConfig> }>();
-  readonly #waits: Waits;
-  readonly #waiters: Waiters;
+  readonly #limits: Limits | null;
+  /** @internal */
+  readonly link: Link;
   readonly #emitter: Emitter<ServiceEvents>;
   readonly #groups = new Groups();
-  readonly #unwatch: () => void;
+  readonly #onCoreUnavailable: OnCoreUnavailable;
 
-  #core: ServiceCore | null = null;
   #isolated = false;
   #disposed = false;
+  /** An operation that has a slot is beginning: what is called now is called by it. */
+  #isInside = false;
 
   /** @throws RateLimitConfigError for a value out of its range and for an unknown field. */
-  constructor(config?: Partial<RateLimitConfig>, host?: Partial<Host>) {
+  constructor(config?: Partial<RateLimitConfig>, host?: Partial<Host>);
+  /**
+   * With limits, for calls that stand in a lane.
+   * @internal
+   */
+  constructor(
+    config: Partial<RateLimitConfig> | undefined,
+    host: Partial<Host> | undefined,
+    limits: LimitsPlan & { onCoreUnavailable: OnCoreUnavailable },
+  );
+  constructor(
+    config?: Partial<RateLimitConfig>,
+    host?: Partial<Host>,
+    limits?: LimitsPlan & { onCoreUnavailable: OnCoreUnavailable },
+  ) {
+    forUsing(this, "dispose");
     this.#given = merged({}, config);
     this.#shell = shellConfig(this.#given);
     this.#host = host;
-    this.#platform = platform(host, alarm);
-    this.#waits = new Waits(this.#platform);
-    this.#waiters = new Waiters(this.#platform, this.#waits, {
-      ring: () => this.#poll(),
-      leave: (name, reason) =>
-        this.#ask((wasm) => glue.leave(wasm.handle, this.#platform.now(), name, reason)),
-    });
+    this.#limits = limits ? new Limits(limits) : null;
+    this.#onCoreUnavailable = limits?.onCoreUnavailable ?? "pass";
     this.#emitter = new Emitter((error) => this.#shell.log.error("A listener threw", error));
-    this.#unwatch = RateLimitService.#watchCore(new WeakRef(this));
-    this.#build();
+    this.link = new Link(host, this.#limits, {
+      config: () => this.#configuration(),
+      log: () => this.#shell.log,
+      restore: (core) => {
+        if (this.#isolated) glue.isolate(core.handle);
+      },
+      changed: (core, kind) => this.#tellChange(core, kind),
+      coreChanged: (state) => this.#emitter.emit("core", { state }),
+    });
+    this.#platform = this.link.platform;
+    this.link.current();
   }
 
   /**
@@ -76,54 +106,30 @@ export class RateLimitService {
    *   the retries, the circuit is open, or the call cannot be over in time; the signal's reason when it aborts; a
    *   TypeError when `operation` is no function; a RateLimitConfigError for an illegal context.
    */
-  async executeWithRetry<T>(
+  executeWithRetry<T>(
     operation: (attempt: AttemptInfo) => T | PromiseLike<T>,
     context?: CallContext | null,
   ): Promise<T> {
-    if (typeof operation !== "function") {
-      throw new TypeError("executeWithRetry: the operation must be a function.");
-    }
-    const wasm = this.#ready();
-    const group = context ? this.#groups.numberOf(context) : 0;
-    const call = new Call(
-      context ?? NO_CONTEXT,
-      this.#platform.now(),
-      this.#shell.callDeadlineMs,
-      this.#shell.maxRetries,
-      group,
-    );
-    if (wasm === null) return this.#passThrough(operation, call);
-    if (context?.signal?.aborted) throw abortReason(context.signal);
-    let permit: number;
-    try {
-      permit = glue.begin(wasm.handle, call.arrival, call.deadline, call.priority, group);
-    } catch (error) {
-      this.#trapped(error);
-      return this.#passThrough(operation, call);
-    }
-    if (permit <= 0 || this.#isBounded(call)) return this.#runFrom(operation, call, wasm, permit);
+    return this.#execute(operation, context, null);
+  }
 
-    // The first attempt of a plain call stands here and not in `#run`: every async function between the caller and the
-    // operation would cost as much as the core.
-    const attempt = new Attempt(call);
-    let thrown = false;
-    let value: unknown;
-    try {
-      value = await operation(attempt);
-    } catch (error) {
-      thrown = true;
-      value = error;
-    }
-    if (!thrown && this.#shell.classify === undefined && isPlainSuccess(value)) {
-      this.#succeeded(wasm, permit, call.arrival, call);
-      return value as T;
-    }
-    return this.#goOn(operation, call, wasm, permit, call.arrival, { thrown, value });
+  /**
+   * The same for a call that stands in a lane: an attempt begins when the limits let it go. Without the core calls end with
+   * RATE_LIMIT_CORE_UNAVAILABLE, or pass through: as the service was told when it was made.
+   * @internal
+   */
+  executeIn<T>(
+    place: Place,
+    operation: (attempt: AttemptInfo) => T | PromiseLike<T>,
+    context?: LaneContext | null,
+  ): Promise<T> {
+    const inside: Operation<T> = (attempt) => this.#inside(operation, attempt);
+    return this.#execute(typeof operation === "function" ? inside : operation, context, place);
   }
 
   /** The circuit as the next call would meet it. Reading it changes nothing. */
   getCircuitState(): CircuitState {
-    const state = this.#ask((wasm) => this.#circuit(wasm));
+    const state = this.link.ask((wasm) => this.#circuit(wasm));
     if (state) return state;
     return this.#isolated
       ? { ...CLOSED, isOpen: true, state: "isolated", retryAfterMs: Number.POSITIVE_INFINITY }
@@ -133,21 +139,21 @@ export class RateLimitService {
   /** Closes the circuit, zeroes its counters and ends a cooldown. */
   resetCircuit(): void {
     this.#isolated = false;
-    this.#ask((wasm) => glue.reset(wasm.handle));
-    this.#poll();
+    this.link.ask((wasm) => glue.reset(wasm.handle));
+    this.link.poll();
   }
 
   /** Holds the circuit open until `resetCircuit()`, also while there is no core. */
   isolateCircuit(): void {
     this.#isolated = true;
-    this.#ask((wasm) => glue.isolate(wasm.handle));
-    this.#poll();
+    this.link.ask((wasm) => glue.isolate(wasm.handle));
+    this.link.poll();
   }
 
   /** What was counted since the service was made, or since the core was started anew after a trap. */
   getMetrics(): MetricsSnapshot {
     const counted = (group: number): number[] =>
-      this.#ask((wasm) => glue.counts(wasm.handle, group) as number[]) ?? [];
+      this.link.ask((wasm) => glue.counts(wasm.handle, group) as number[]) ?? [];
     return metricsSnapshot(counted, this.#groups);
   }
 
@@ -161,10 +167,27 @@ export class RateLimitService {
     const shell = shellConfig(given);
     this.#given = given;
     this.#shell = shell;
-    this.#ask((wasm) => glue.configure(wasm.handle, given));
-    this.#poll();
+    this.#configure();
     for (const sibling of this.#siblings.values())
       sibling.service.updateConfig({ ...config, ...sibling.config });
+  }
+
+  /**
+   * Other limits from the next decision on: who waits is asked again, who runs is not disturbed, what is counted stays.
+   * The plan is a checked one. Not for a service that was made without limits.
+   * @internal
+   */
+  updateLimits(plan: LimitsPlan): void {
+    this.#limits?.configure(plan);
+    this.#configure();
+  }
+
+  /**
+   * How full a lane is; `null` when nobody can tell: without the core, and of a new one while there is no room for it.
+   * @internal
+   */
+  status(place: Place): LaneStatus | null {
+    return this.link.status(place);
   }
 
   /** Calls `listener` at each event until the function that is returned is called. */
@@ -180,11 +203,8 @@ export class RateLimitService {
   /** Ends every wait with an AbortError; later calls pass through. */
   dispose(): void {
     if (this.#disposed) return;
-    this.#ask((wasm) => wasm.release());
     this.#disposed = true;
-    this.#core = null;
-    this.#unwatch();
-    this.#waiters.endAll(new DOMException("The service was disposed.", "AbortError"));
+    this.link.dispose(new DOMException("The service was disposed.", "AbortError"));
     for (const { service } of this.#siblings.values()) service.dispose();
   }
 
@@ -203,26 +223,73 @@ export class RateLimitService {
     return service;
   }
 
-  /**
-   * For `using`, where the platform has it; typed in `tidegate/dispose`.
-   * @internal
-   */
-  [DISPOSE](): void {
-    this.dispose();
-  }
-
   // ---- the loop
+
+  async #execute<T>(
+    operation: Operation<T>,
+    context: LaneContext | null | undefined,
+    place: Place | null,
+  ): Promise<T> {
+    if (typeof operation !== "function") {
+      throw new TypeError("executeWithRetry: the operation must be a function.");
+    }
+    const wasm = this.#ready();
+    const group = context ? this.#groups.numberOf(context) : 0;
+    const call = new Call(
+      context ?? NO_CONTEXT,
+      this.#platform.now(),
+      this.#shell.callDeadlineMs,
+      this.#shell.maxRetries,
+      group,
+      place,
+    );
+    if (wasm === null) return this.#passThrough(operation, call);
+    if (context?.signal?.aborted) throw abortReason(context.signal);
+    let permit: number;
+    try {
+      permit =
+        place === null
+          ? glue.begin(wasm.handle, call.arrival, call.deadline, call.priority, group)
+          : this.link.begin(wasm, call);
+    } catch (error) {
+      return this.#run(operation, call, this.#leaveOf(this.link.noLeave(call, error), call));
+    }
+    if (permit <= 0 || this.#isBounded(call)) return this.#runFrom(operation, call, wasm, permit);
+
+    // The first attempt of a plain call stands here and not in `#run`: every async function between the caller and the
+    // operation would cost as much as the core.
+    if (place !== null) this.#takeSlot(call, place, wasm, permit, call.arrival);
+    const attempt = new Attempt(call);
+    let thrown = false;
+    let value: unknown;
+    try {
+      value = await operation(attempt);
+    } catch (error) {
+      thrown = true;
+      value = error;
+    }
+    if (!thrown && this.#shell.classify === undefined && isPlainSuccess(value)) {
+      this.#succeeded(wasm, permit, call.arrival, call);
+      return value as T;
+    }
+    return this.#goOn(operation, call, wasm, permit, call.arrival, { thrown, value });
+  }
 
   /** From what the core answered when the call asked for its first attempt. */
   async #runFrom<T>(operation: Operation<T>, call: Call, wasm: ServiceCore, asked: number): Promise<T> {
-    const leave = await this.#admitted(wasm, asked, call);
-    return this.#run(operation, call, leave);
+    const granted = await this.link.granted(wasm, asked, call.arrival, call, this.#waitsOf(call));
+    return this.#run(operation, call, this.#leaveOf(granted, call));
   }
 
   /** Attempt after attempt. */
   async #run<T>(operation: Operation<T>, call: Call, leave: Leave | "core lost"): Promise<T> {
-    if (leave === "core lost" || !this.#isCurrent(leave.core)) return this.#passThrough(operation, call);
-    const { core: wasm, permit } = leave;
+    if (leave === "core lost") return this.#passThrough(operation, call);
+    if (!this.link.isCurrent(leave.core)) {
+      const granted = await this.link.askAgain(call, this.#waitsOf(call));
+      return this.#run(operation, call, this.#leaveOf(granted, call));
+    }
+    const { core: wasm, permit, at } = leave;
+    if (call.place !== null) this.#takeSlot(call, call.place, wasm, permit, at);
     const started = this.#platform.now();
     const brought = await this.#brought(operation, call);
     if (!brought.thrown && this.#shell.classify === undefined && isPlainSuccess(brought.value)) {
@@ -253,18 +320,28 @@ export class RateLimitService {
   /** Lets the operation make its attempt. Never rejects. */
   #brought<T>(operation: Operation<T>, call: Call): Promise<Brought> {
     if (!this.#isBounded(call)) return plainAttempt(operation, call);
-    const host = { platform: this.#platform, waits: this.#waits };
-    return boundedAttempt(operation, call, this.#shell.attemptTimeoutMs, host);
+    const host = { platform: this.#platform, waits: this.link.waits };
+    const { slot } = call;
+    const over = slot === null ? undefined : () => this.#operationOver(slot);
+    return boundedAttempt(operation, call, this.#shell.attemptTimeoutMs, host, over);
   }
 
   #succeeded(wasm: ServiceCore, permit: number, started: number, call: Call): void {
-    if (!this.#isCurrent(wasm)) return;
+    const { slot, group } = call;
+    if (!this.link.isCurrent(wasm)) {
+      if (slot !== null) this.link.giveBack(slot);
+      return;
+    }
     const now = this.#platform.now();
     try {
-      const flags = glue.succeed(wasm.handle, permit, now, started, call.group);
-      if (flags !== 0) this.#follow(flags);
+      if (slot !== null) this.#limits?.drop(slot);
+      const flags =
+        slot === null
+          ? glue.succeed(wasm.handle, permit, now, started, group)
+          : glue.succeed_in(wasm.handle, permit, now, started, group, slot.lane);
+      if (flags !== 0) this.link.follow(flags);
     } catch (error) {
-      this.#trapped(error);
+      this.link.trapped(error);
     }
     if (this.#emitter.has("attempt")) this.#tellAttempt(call.attempt, call, now - started, Judgement.success);
   }
@@ -280,19 +357,25 @@ export class RateLimitService {
     call: Call,
     brought: Brought,
   ): Promise<After> {
+    const { slot } = call;
+    // Nobody waits for the operation any longer, but what it costs the server goes on until it settles.
+    if (slot !== null) slot.kept = brought.stopped !== undefined && !slot.over;
     const durationMs = this.#platform.now() - started;
     const judged = await this.#judged(wasm, call, brought, durationMs);
-    const end = this.#isCurrent(wasm) ? this.#ended(wasm, permit, started, call, brought, judged) : null;
+    const end = this.link.isCurrent(wasm) ? this.#ended(wasm, permit, started, call, brought, judged) : null;
+    this.#leaveSlot(call);
     if (end) this.#tellAttempt(end.attempt, call, durationMs, judged.code);
     if (brought.stopped === "deadline") {
-      this.#ask((current) => glue.rejected(current.handle, call.group, Reason.deadline));
-      this.#poll();
-      throw this.#failure(call, { ...NO_ANSWER, reason: Reason.deadline }, call.attempt, brought);
+      this.link.ask((current) => glue.rejected(current.handle, call.group, Reason.deadline));
+      this.link.poll();
+      throw this.#failure(call, answerFor(Reason.deadline), call.attempt, brought);
     }
-    this.#poll();
+    this.link.poll();
     if (end?.standing) {
       this.#tellRetry(call, end.attempt, end.answer, brought, judged.code);
-      return this.#leave(call, end.answer, end.standing, brought);
+      this.#tellWait(call, end.answer);
+      const granted = await this.link.waited(end.standing, call, this.#waitsOf(call));
+      return this.#leaveOf(granted, call, brought);
     }
     if (end?.next === Next.reject) throw this.#failure(call, end.answer, call.attempt, brought);
     return "pass on";
@@ -309,16 +392,16 @@ export class RateLimitService {
   ): End | null {
     const { attempt } = call;
     const terms = this.#terms(wasm, permit, started, call, brought, judged);
-    if (!this.#isCurrent(wasm)) return null;
+    if (!this.link.isCurrent(wasm)) return null;
     try {
       const next = this.#tellCore(wasm, permit, started, call, judged, terms);
       const answer = answerOf(wasm);
       if (next !== Next.retry) return { next, answer, attempt, standing: null };
       call.retries++;
       call.delay = answer.after;
-      return { next, answer, attempt, standing: this.#waiters.wait(call, answer, answer.until) };
+      return { next, answer, attempt, standing: this.link.stand(call, answer) };
     } catch (error) {
-      this.#trapped(error);
+      this.link.trapped(error);
       return null;
     }
   }
@@ -345,11 +428,12 @@ export class RateLimitService {
         draw: this.#platform.draws ? this.#platform.random() : Number.NaN,
       };
     } catch (error) {
-      if (this.#isCurrent(wasm)) {
-        this.#ask(() => this.#tellCore(wasm, permit, started, call, IGNORED, NO_TERMS));
+      if (this.link.isCurrent(wasm)) {
+        this.link.ask(() => this.#tellCore(wasm, permit, started, call, IGNORED, NO_TERMS));
         this.#tellAttempt(call.attempt, call, this.#platform.now() - started, IGNORED.code);
-        this.#poll();
+        this.link.poll();
       }
+      this.#leaveSlot(call);
       throw error;
     }
   }
@@ -362,20 +446,24 @@ export class RateLimitService {
     { code, hintMs }: Judged,
     { maxRetries, idempotent, draw }: Terms,
   ): number {
-    const { arrival, deadline, priority, group, retries, delay } = call;
+    const { arrival, deadline, priority, group, retries, delay, place, lane, slot } = call;
+    const { weight, concurrency, limit, windowMs } = place ?? NOWHERE;
+    const { retryDelayMs = Number.NaN } = place === null ? NO_DELAY : (call.context as LaneContext);
     const now = this.#platform.now();
-    // biome-ignore format: numbers cross for nothing, so there are many of them: the attempt, the call's use so far, the call
+    if (slot?.kept === false) this.#limits?.drop(slot);
+    // biome-ignore format: numbers cross for nothing, so there are many of them: the attempt, the call's use so far, the call, its limits
     return glue.end(
       wasm.handle, permit, now, started, code, hintMs, isOnline(),
       retries, maxRetries, delay, idempotent,
       arrival, deadline, priority, group, draw,
+      lane, weight, concurrency, limit, windowMs, retryDelayMs, slot?.kept === true,
     );
   }
 
   async #judged(wasm: ServiceCore, call: Call, brought: Brought, durationMs: number): Promise<Judged> {
     if (brought.stopped) return brought.stopped === "timeout" ? SILENT : IGNORED;
     if (brought.thrown && isRateLimitError(brought.value)) return IGNORED;
-    if (!this.#isCurrent(wasm)) return IGNORED;
+    if (!this.link.isCurrent(wasm)) return IGNORED;
     const wall = this.#platform.wall();
     const { sleep } = this.#platform;
     const leftMs = call.deadline - this.#platform.now();
@@ -383,7 +471,7 @@ export class RateLimitService {
       const own = this.#ownJudgement(brought, durationMs, () => glue.hint_in(brought.value, wall));
       return own ?? (await judge(wasm, brought, wall, { sleep, leftMs, signal: call.context.signal }));
     } catch (error) {
-      this.#trapped(error);
+      this.link.trapped(error);
       return IGNORED;
     }
   }
@@ -402,94 +490,58 @@ export class RateLimitService {
     }
   }
 
+  // ---- slots
+
+  /** Lets an operation that has a slot begin, and knows meanwhile that it is inside of one. */
+  #inside<T>(operation: Operation<T>, attempt: AttemptInfo): T | PromiseLike<T> {
+    const before = this.#isInside;
+    this.#isInside = true;
+    try {
+      return operation(attempt);
+    } finally {
+      this.#isInside = before;
+    }
+  }
+
+  #takeSlot(call: Call, place: Place, wasm: ServiceCore, permit: number, at: number): void {
+    call.slot = this.#limits?.take(wasm, permit, at, call.lane, place, call.group) ?? null;
+  }
+
+  /** Gives the slot of an attempt back, if that was not done, unless its operation goes on. */
+  #leaveSlot({ slot }: Call): void {
+    if (slot?.kept === false) this.link.giveBack(slot);
+  }
+
+  /** The operation has settled, perhaps long after its attempt was ended. */
+  #operationOver(slot: Slot): void {
+    slot.over = true;
+    if (slot.kept) this.link.giveBack(slot);
+  }
+
   // ---- waiting
 
-  /** Makes leave of what the core answered when a call asked for an attempt. */
-  async #admitted(
-    wasm: ServiceCore,
-    asked: number,
-    call: Call,
-    brought: Brought | null = null,
-  ): Promise<Leave | "core lost"> {
-    if (asked !== 0) {
-      if (asked < 0) this.#follow(Flag.news);
-      return { core: wasm, permit: Math.abs(asked) };
+  /** The leave that a call was given. */
+  #leaveOf(granted: Granted, call: Call, brought: Brought | null = null): Leave | "core lost" {
+    if (granted !== "core lost" && "rejected" in granted) {
+      throw this.#failure(call, granted.rejected, call.retries, brought);
     }
-    let answer: Answer;
-    let standing: Promise<Ended> | null = null;
-    try {
-      answer = answerOf(wasm);
-      if (answer.reason === Reason.cooldown) {
-        if (Number.isNaN(answer.until)) answer.until = glue.poll_timeout(wasm.handle, this.#platform.now());
-        standing = this.#waiters.wait(call, answer, answer.until);
-      }
-    } catch (error) {
-      this.#trapped(error);
-      return "core lost";
-    }
-    this.#poll();
-    if (standing) return this.#leave(call, answer, standing, brought);
-    throw this.#failure(call, answer, call.retries, brought);
+    return granted;
   }
 
-  /** Waits until the call may go. */
-  async #leave(
-    call: Call,
-    answer: Answer,
-    standing: Promise<Ended>,
-    brought: Brought | null,
-  ): Promise<Leave | "core lost"> {
-    this.#tellWait(call, answer);
-    const ended = await standing;
-    if (ended === "deadline") {
-      throw this.#failure(call, { ...NO_ANSWER, reason: Reason.deadline }, call.retries, brought);
-    }
-    if (ended === "core lost") return this.#askedAgain(call, brought);
-    if ("rejected" in ended) throw this.#failure(call, ended.rejected, call.retries, brought);
-    return ended;
-  }
-
-  /** A call whose core was lost while it waited asks the next one, if there is one. */
-  async #askedAgain(call: Call, brought: Brought | null): Promise<Leave | "core lost"> {
-    const wasm = this.#ready();
-    if (wasm === null) return "core lost";
-    let asked: number;
-    try {
-      const { arrival, deadline, priority, group } = call;
-      asked = glue.admit(wasm.handle, this.#platform.now(), arrival, deadline, priority, group);
-    } catch (error) {
-      this.#trapped(error);
-      return "core lost";
-    }
-    return this.#admitted(wasm, asked, call, brought);
-  }
-
-  /** Tells those who waited and may go. Called whenever that may have changed. */
-  #poll(): void {
-    this.#ask((wasm) => {
-      this.#waiters.poll(wasm);
-      this.#news(wasm);
-    });
-  }
-
-  #follow(flags: number): void {
-    if (flags & Flag.waiters) this.#poll();
-    else if (flags & Flag.news) this.#ask((wasm) => this.#news(wasm));
+  /** Whom to tell of the call's waits. */
+  #waitsOf(call: Call): ((answer: Answer) => void) | undefined {
+    return call.context.onWait || call.place ? (answer) => this.#tellWait(call, answer) : undefined;
   }
 
   // ---- telling
 
-  /** Hands on the changes of state that the core has noted. */
-  #news(wasm: ServiceCore): void {
-    for (;;) {
-      const kind = glue.transition(wasm.handle);
-      if (kind === Transition.none) return;
-      if (kind === Transition.circuit) this.#tellCircuit(wasm, glue.name(wasm.handle));
-      else if (kind === Transition.cooldownBegan)
-        this.#emitter.emit("cooldown", { state: "began", untilTime: glue.until(wasm.handle) });
-      else this.#emitter.emit("cooldown", { state: "ended" });
-      if (!this.#isCurrent(wasm)) return;
-    }
+  /** Hands on a change that the core has noted. */
+  #tellChange(wasm: ServiceCore, kind: number): void {
+    if (kind === Transition.circuit) this.#tellCircuit(wasm, glue.name(wasm.handle));
+    else if (kind === Transition.warned) this.#emitter.emit("warned", this.link.warning(wasm));
+    else if (kind === Transition.cooldownBegan)
+      this.#emitter.emit("cooldown", { state: "began", untilTime: glue.until(wasm.handle) });
+    else this.#emitter.emit("cooldown", { state: "ended" });
   }
 
   #tellCircuit(wasm: ServiceCore, change: number): void {
@@ -532,24 +584,24 @@ export class RateLimitService {
   }
 
   #tellWait(call: Call, { reason, until }: Answer): void {
+    if (reason === Reason.slots && this.#isInside) {
+      this.#shell.log.debug(
+        "A call waits for a slot inside another that has one: where no other comes free, both wait for ever",
+      );
+    }
     const { onWait } = call.context;
     if (!onWait) return;
-    const name = reason === Reason.backoff ? "backoff" : "cooldown";
-    this.#emitter.tell(onWait, { reason: name, untilTime: until, attempt: call.attempt });
+    const untilTime = Number.isNaN(until) ? Number.POSITIVE_INFINITY : until;
+    this.#emitter.tell(onWait, { reason: WAITS[reason] ?? "queue", untilTime, attempt: call.attempt });
   }
 
   /** The error that ends a call, logged and announced. */
   #failure(call: Call, answer: Answer, attempts: number, brought: Brought | null): RateLimitError {
-    const { code, summary } = words(answer.reason, call);
     const { resourceName, operation } = call.context;
-    const retryAfterMs = Number.isNaN(answer.after) ? undefined : answer.after;
-    const retryTime = retryAfterMs === undefined ? undefined : this.#platform.now() + retryAfterMs;
-    const info = { retryAfterMs, retryTime, resourceName, operation };
-    const error = new RateLimitError({
-      ...{ code, summary, retryAfterMs, resourceName, operation, attempts },
-      userMessage: this.#translated(code, info) ?? userMessage(code, info),
-      originalError: brought?.value,
-    });
+    const { retries } = call;
+    const now = this.#platform.now();
+    const circumstances = { attempts, retries, now, resourceName, operation, originalError: brought?.value };
+    const error = failure(answer, circumstances, (code, info) => this.#translated(code, info));
     if (answer.reason === Reason.maxRetries) this.#shell.log.error("Max retries exceeded");
     else this.#shell.log.info(error.message);
     this.#emitter.emit("giveUp", { error });
@@ -570,86 +622,29 @@ export class RateLimitService {
 
   /** The core that a call should ask; `null`: calls pass through. */
   #ready(): ServiceCore | null {
-    if (this.#disposed || !this.#shell.enabled) return null;
-    return this.#current();
+    return this.#disposed || !this.#shell.enabled ? null : this.link.current();
   }
 
-  /** The core of the present instance, built where it is missing. */
-  #current(): ServiceCore | null {
-    return this.#core?.isCurrent ? this.#core : this.#build();
+  /** What the service is in the core. */
+  #configuration(): object {
+    return this.#limits ? { ...this.#given, limits: this.#limits.plan } : this.#given;
   }
 
-  #isCurrent(wasm: ServiceCore): boolean {
-    return this.#core === wasm && wasm.isCurrent;
-  }
-
-  #build(): ServiceCore | null {
-    this.#core = null;
-    if (this.#disposed || !isReady()) return null;
-    let wasm: ServiceCore;
-    try {
-      wasm = new ServiceCore(this.#given);
-    } catch (error) {
-      this.#trapped(error);
-      return null;
-    }
-    this.#core = wasm;
-    this.#ask(() => this.#restore(wasm));
-    return this.#core;
-  }
-
-  /** What must outlive the core: an isolated circuit, and a cooldown that still holds somebody. */
-  #restore(wasm: ServiceCore): void {
-    if (this.#isolated) glue.isolate(wasm.handle);
-    const until = this.#waiters.heldUntil();
-    if (until > this.#platform.now()) glue.restore_cooldown(wasm.handle, until);
+  #configure(): void {
+    this.link.ask((wasm) => glue.configure(wasm.handle, this.#configuration()));
+    this.link.poll();
   }
 
   #circuit(wasm: ServiceCore): CircuitState {
     return circuitState(glue.circuit(wasm.handle, this.#platform.now()) as number[]);
   }
 
-  /** Asks the core for something; `undefined` when there is none, or when it trapped. */
-  #ask<T>(question: (wasm: ServiceCore) => T): T | undefined {
-    const wasm = this.#current();
-    if (wasm === null) return undefined;
-    try {
-      return question(wasm);
-    } catch (error) {
-      this.#trapped(error);
-      return undefined;
-    }
-  }
-
-  #trapped(error: unknown): void {
-    this.#core = null;
-    this.#shell.log.error("The core failed; calls pass through", error);
-    trapped(this.#platform.now());
-  }
-
-  /**
-   * Listens to the core without being held by it: a service that nobody disposes of, and nobody holds, may be collected.
-   * Static, because closures of one function keep alive whatever any of them holds.
-   */
-  static #watchCore(service: WeakRef<RateLimitService>): () => void {
-    return onCoreState((state) => {
-      const followed = service.deref();
-      if (followed) followed.#coreChanged(state);
-    });
-  }
-
-  #coreChanged(state: CoreState): void {
-    if (state === "trap") {
-      this.#core = null;
-      this.#waits.rearm();
-      this.#waiters.coreLost();
-    }
-    this.#emitter.emit("core", { state });
-  }
-
   async #passThrough<T>(operation: Operation<T>, call: Call): Promise<T> {
-    if (this.#isolated && this.#shell.enabled && !this.#disposed) {
-      throw this.#failure(call, { ...NO_ANSWER, reason: Reason.circuitOpen }, call.retries, null);
+    if (this.#shell.enabled && !this.#disposed) {
+      if (this.#isolated) throw this.#failure(call, answerFor(Reason.circuitOpen), call.retries, null);
+      if (call.place !== null && this.#onCoreUnavailable === "reject") {
+        throw this.#failure(call, answerFor(NO_CORE), call.retries, null);
+      }
     }
     const attempt = new Attempt(call);
     try {
@@ -658,12 +653,6 @@ export class RateLimitService {
       attempt.end();
     }
   }
-}
-
-/** Leave for one attempt, and the core that gave it. */
-interface Leave {
-  core: ServiceCore;
-  permit: number;
 }
 
 type After = Leave | "core lost" | "pass on";
@@ -688,36 +677,20 @@ interface Terms {
 
 const NO_TERMS: Terms = { maxRetries: 0, idempotent: false, draw: Number.NaN };
 
-const NO_ANSWER: Answer = { reason: Reason.none, name: 0, until: Number.NaN, after: Number.NaN };
+const NO_DELAY: LaneContext = {};
 
 const NO_CONTEXT: CallContext = Object.freeze({});
 
 const IGNORED: Judged = { code: Judgement.ignored, hintMs: Number.NaN };
 const SILENT: Judged = { code: Judgement.silent, hintMs: Number.NaN };
 
-/** The code of a reason, and the words of the log that come before those for people. */
-function words(reason: number, call: Call): { code: RateLimitErrorCode; summary: string } {
-  switch (reason) {
-    case Reason.circuitOpen:
-      return { code: "RATE_LIMIT_CIRCUIT_OPEN", summary: "Rate limit circuit breaker is open. " };
-    case Reason.circuitOpened:
-      return { code: "RATE_LIMIT_CIRCUIT_OPEN", summary: "Rate limit circuit breaker opened. " };
-    case Reason.retryAfterTooLong:
-      return {
-        code: "RATE_LIMIT_RETRY_AFTER_TOO_LONG",
-        summary: "The server asks for a longer wait than maxRetryAfterMs allows. ",
-      };
-    case Reason.deadline:
-      return { code: "RATE_LIMIT_DEADLINE_EXCEEDED", summary: "The call cannot be over by its deadline. " };
-    case Reason.budget:
-      return { code: "RATE_LIMIT_BUDGET_EXHAUSTED", summary: "The retry budget is spent. " };
-    default:
-      return {
-        code: "RATE_LIMIT_MAX_RETRIES_EXCEEDED",
-        summary: `Rate limit error persisted after ${call.retries} retries. `,
-      };
-  }
-}
+/** The public names of what a call waits for. */
+const WAITS: Partial<Record<number, WaitReason>> = {
+  [Reason.backoff]: "backoff",
+  [Reason.cooldown]: "cooldown",
+  [Reason.quota]: "quota",
+  [Reason.slots]: "concurrency",
+};
 
 /** What the attempt brought, unchanged. */
 function passedOn<T>(brought: Brought): T {

@@ -95,8 +95,11 @@ export interface CallContext {
   idempotent?: boolean | undefined;
   /** The same for all attempts of the call. Default: a random UUID, made when it is first read. */
   idempotencyKey?: string | undefined;
-  /** Whose limits it counts against. */
-  limitKey?: string | undefined;
+  /**
+   * Whose limits it counts against: one key for all of them, or by the `per` of the windows, as `{ user: "u1", tenant: "t7" }`.
+   * Means something only where there are limits: in a registry.
+   */
+  limitKey?: string | Readonly<Record<string, string>> | undefined;
   /** How long the call may take, waits included; instead of `callDeadlineMs`. */
   deadlineMs?: number | undefined;
   /** Instead of the configuration's. */
@@ -107,11 +110,15 @@ export interface CallContext {
   onWait?: ((wait: WaitInfo) => void) | undefined;
 }
 
-export type WaitReason = "backoff" | "cooldown";
+/**
+ * What a call waits for: its own pause before a retry, the service's after a refusal, room in a window or the minimum
+ * interval, a slot, or those who came before it.
+ */
+export type WaitReason = "backoff" | "cooldown" | "quota" | "concurrency" | "queue";
 
 export interface WaitInfo {
   reason: WaitReason;
-  /** When the wait ends, or for a cooldown that depends on others: when the next look is due. */
+  /** When the wait ends, or where that depends on others: when the next look is due. `Infinity`: not by time alone. */
   untilTime: number;
   /** The attempt that is waited for; the first is 1. */
   attempt: number;
@@ -183,6 +190,16 @@ export interface MessageInfo {
   retryTime?: number | undefined;
   resourceName?: string | undefined;
   operation?: string | undefined;
+  /** Of `RATE_LIMIT_QUOTA_EXHAUSTED`: which window is full. */
+  limit?: LimitInfo | undefined;
+  /** Its length in English words that go after "per": `"minute"`, `"5 minutes"`. */
+  window?: string | undefined;
+}
+
+/** Which window refused. */
+export interface LimitInfo {
+  maxRequests: number;
+  windowMs: number;
 }
 
 export type CoreState = "idle" | "ready" | "no-wasm" | "csp" | "limit" | "trap";
@@ -213,8 +230,19 @@ export interface ServiceEvents {
   circuit: { from: CircuitState["state"]; to: CircuitState["state"] };
   /** Callers are held, or are no longer. */
   cooldown: { state: "began"; untilTime: number } | { state: "ended" };
+  /** Four fifths of a window are used: soon calls will wait, or be rejected. Told once until less is used again. */
+  warned: QuotaWarning;
   /** The core came up or failed. Called at once with the present state when that is not "ready". */
   core: { state: CoreState };
+}
+
+/** So much of a window is used. */
+export interface QuotaWarning extends LimitInfo {
+  resourceName?: string | undefined;
+  operation?: string | undefined;
+  /** Whose window it is. */
+  key: string;
+  used: number;
 }
 
 export interface DurationStats {
@@ -244,6 +272,10 @@ export interface CallStats {
     retryAfterTooLong: number;
     deadline: number;
     budget: number;
+    /** A window was full, or there was no room for another key. */
+    quota: number;
+    concurrency: number;
+    queueFull: number;
   };
   /** Each wait by itself. Percentiles are upper bounds, within 12.5 %. */
   waits: DurationStats;
@@ -253,4 +285,65 @@ export interface CallStats {
 export interface MetricsSnapshot extends CallStats {
   /** By `resourceName` and `operation`, in the order they were first seen; beyond 99 pairs the rest is counted together. */
   groups: (CallStats & { resourceName?: string | undefined; operation?: string | undefined })[];
+}
+
+/** So many units in any stretch of that length. */
+export interface WindowLimit {
+  /** 1 to 1_000_000_000. */
+  maxRequests: number;
+  /** 1 to 31_536_000_000. */
+  windowMs: number;
+  /** Which of the keys in a `limitKey` with several is counted. Default: all of them together. */
+  per?: string | undefined;
+}
+
+/** What a service of a registry may be asked for, and what is done when it is too much. */
+export interface ServiceLimits {
+  /** Attempts at a time, all operations together; `null`: as many as come. Default `null`; 1 to 1_000_000. */
+  concurrency?: number | null | undefined;
+  /** Attempts at a time of one operation under one key. Default `null`; 1 to 1_000_000. */
+  concurrencyPerKey?: number | null | undefined;
+  /** Attempts at a time, by operation. */
+  concurrencyPerOperation?: Readonly<Record<string, number>> | undefined;
+  /** An attempt that has not ended by then gives its slot back; `null`: it keeps it. Default 600_000; 1 to 31_536_000_000. */
+  leaseMs?: number | null | undefined;
+  /** By operation, one window or several that all count; `default` is for the operations that are not named. */
+  rateLimit?: Readonly<Record<string, WindowLimit | readonly WindowLimit[]>> | undefined;
+  /** Between the starts of two attempts of one key. Default 0; 0 to 31_536_000_000. */
+  minIntervalMs?: number | undefined;
+  /** Starts are spread evenly over the window, instead of as early as it allows. Default `false`. */
+  smooth?: boolean | undefined;
+  /** How long one attempt may take; instead of that in `retry`. */
+  attemptTimeoutMs?: number | null | undefined;
+  /** What is done about refusals. */
+  retry?: Partial<RateLimitConfig> | undefined;
+  /** Whether a call that may not go now waits or is an error at once. Default `"wait"`. */
+  onLimit?: "wait" | "reject" | undefined;
+  /** Calls that may wait; one more is `RATE_LIMIT_QUEUE_FULL`. Default 10_000; 0 to 10_000_000. */
+  maxQueue?: number | undefined;
+  /** Keys that are counted at a time; one more is refused while none is idle. Default 10_000; 1 to 1_000_000. */
+  maxKeys?: number | undefined;
+  /** What happens where limits cannot be checked. Default `"reject"`. */
+  onCoreUnavailable?: "reject" | "pass" | undefined;
+}
+
+/** Other limits for one call of a registry; it is counted with all others. */
+export interface LimitOverrides {
+  /** Retries after the first attempt; 0 to 1000. */
+  retries?: number | undefined;
+  /** Pause before the first retry, in milliseconds; 0 to 86_400_000. */
+  retryDelay?: number | undefined;
+  /** It starts only while fewer of its operation run. 1 to 1_000_000. */
+  concurrency?: number | undefined;
+  /** Units that may be used in a window when it starts; 1 to 1_000_000_000. */
+  maxRequests?: number | undefined;
+  /** The length of that window; 1 to the longest configured one. Default: that one. */
+  windowMs?: number | undefined;
+  /** Higher goes first; 0 is normal. */
+  priority?: number | undefined;
+  /** Ends the call at once, also from a wait. */
+  signal?: AbortSignal | null | undefined;
+  limitKey?: string | Readonly<Record<string, string>> | undefined;
+  /** Units that it uses of each window. Default 1; 1 to 1_000_000_000. */
+  weight?: number | undefined;
 }

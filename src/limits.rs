@@ -3,6 +3,8 @@
 //! A call stands in a lane. The lane says what it needs: quotas by number, slots by its operation. Quotas that several
 //! lanes need, such as an agent's in all his sessions, are the same in all of them.
 
+use std::mem;
+
 use crate::decision::{Decision, Permit, Transition};
 use crate::queue::{Entry, Heap, LaneNumber, Terms};
 use crate::quota::{Policy, Quota, Window};
@@ -27,10 +29,11 @@ pub struct LimitsConfig {
 /// Slots, quotas, and who needs which.
 #[derive(Debug)]
 pub struct Limits {
+    /// Without its slots, which are in `slots`.
     config: LimitsConfig,
     slots: Slots,
-    /// By number; `None` where the number is free.
-    accounts: Vec<Option<Account>>,
+    /// By number.
+    accounts: Vec<Account>,
     free_accounts: Vec<u32>,
     /// By number; lane 0 needs nothing.
     lanes: Vec<Lane>,
@@ -45,6 +48,7 @@ pub struct Limits {
 
 #[derive(Debug)]
 struct Account {
+    /// [`NOBODYS`] where the number is free.
     policy: u32,
     quota: Quota,
     /// How many lanes need it.
@@ -73,17 +77,15 @@ pub enum Leave {
     Go,
     /// Not before a slot comes free.
     Slots(Full),
-    /// Not before then, because of a quota.
+    /// Not before then, because of a quota. [`Instant::MAX`]: never, it takes more than a window holds.
     Until(Instant),
-    /// Never: it takes more than a window holds.
-    Never,
 }
 
 impl Limits {
     /// Nothing is taken yet.
-    pub fn new(config: LimitsConfig) -> Self {
+    pub fn new(mut config: LimitsConfig) -> Self {
         Self {
-            slots: Slots::new(config.slots.clone()),
+            slots: Slots::new(mem::take(&mut config.slots)),
             config,
             accounts: Vec::new(),
             free_accounts: Vec::new(),
@@ -96,15 +98,15 @@ impl Limits {
     }
 
     /// Other limits from the next decision on. What is counted stays, who runs is not disturbed.
-    pub fn reconfigure(&mut self, config: LimitsConfig) {
-        for account in self.accounts.iter_mut().flatten() {
+    pub fn reconfigure(&mut self, mut config: LimitsConfig) {
+        for account in &mut self.accounts {
             let index = account.policy as usize;
             if let (Some(from), Some(to)) = (self.config.policies.get(index), config.policies.get(index)) {
                 account.quota.reshape(from, to);
             }
             account.claim = None;
         }
-        self.slots.reconfigure(config.slots.clone());
+        self.slots.reconfigure(mem::take(&mut config.slots));
         self.config = config;
     }
 
@@ -118,14 +120,14 @@ impl Limits {
     ) -> Result<LaneNumber, Span> {
         let number = if self.idle.len() < self.config.max_keys as usize {
             self.lanes.push(Lane::default());
-            LaneNumber::try_from(self.lanes.len().saturating_sub(1)).unwrap_or(LaneNumber::MAX)
+            LaneNumber::try_from(self.lanes.len().wrapping_sub(1)).unwrap_or(LaneNumber::MAX)
         } else {
             self.idle_lane(now, waits)?
         };
         if let Some(lane) = self.lanes.get_mut(number as usize) {
             lane.operation = operation;
         }
-        self.idle.put(entry(number, now), &mut self.idle_places);
+        self.idle.put(Entry::at(now, number), &mut self.idle_places);
         Ok(number)
     }
 
@@ -136,27 +138,25 @@ impl Limits {
 
     /// A new quota, counted by this policy.
     pub fn quota(&mut self, policy: u32) -> u32 {
-        let mut quota = Quota::default();
-        if let (Some(since), Some(policy)) = (self.filled, self.config.policies.get(policy as usize)) {
-            quota.fill(since, policy, LONGEST_FILLED);
-        }
-        let account = Some(Account { policy, quota, users: 0, claim: None });
-        if let Some(number) = self.free_accounts.pop() {
-            if let Some(place) = self.accounts.get_mut(number as usize) {
-                *place = account;
+        let number = self.free_accounts.pop().unwrap_or_else(|| {
+            self.accounts.push(Account::new(NOBODYS));
+            u32::try_from(self.accounts.len().wrapping_sub(1)).unwrap_or(u32::MAX)
+        });
+        if let Some(account) = self.accounts.get_mut(number as usize) {
+            account.policy = policy;
+            if let (Some(since), Some(policy)) = (self.filled, self.config.policies.get(policy as usize)) {
+                account.quota.fill(since, policy, LONGEST_FILLED);
             }
-            return number;
         }
-        self.accounts.push(account);
-        u32::try_from(self.accounts.len().saturating_sub(1)).unwrap_or(u32::MAX)
+        number
     }
 
     /// The lane needs this quota too.
     pub fn need(&mut self, lane: LaneNumber, quota: u32) {
-        if let Some(Some(account)) = self.accounts.get_mut(quota as usize)
+        if let Some(account) = self.accounts.get_mut(quota as usize)
             && let Some(lane) = self.lanes.get_mut(lane as usize)
         {
-            account.users = account.users.saturating_add(1);
+            account.users = account.users.wrapping_add(1);
             lane.needs.push(quota);
         }
     }
@@ -168,36 +168,42 @@ impl Limits {
         if let Some(full) = self.slots.check(now, terms.lane, lane.operation, cap) {
             return Leave::Slots(full);
         }
-        let mut latest = now;
-        for (account, policy, other) in self.needed(lane, terms) {
-            match account.quota.check(now, policy, terms.weight, other) {
-                Decision::Proceed => {}
-                Decision::Wait { until: Some(until), .. } => latest = latest.max(until),
-                _ => return Leave::Never,
-            }
-            if let Some(claim) = account.claim.filter(|claim| claim.lane != terms.lane && claim.rank <= rank)
+        let mut until = self.longest(now, terms).0;
+        for (account, _) in lane.needs.iter().filter_map(|&number| self.account(number)) {
+            if let Some(claim) = account.claim
+                && claim.lane != terms.lane
+                && claim.rank <= rank
             {
-                latest = latest.max(claim.until);
+                until = until.max(claim.until);
             }
         }
-        if latest > now { Leave::Until(latest) } else { Leave::Go }
+        if until > now { Leave::Until(until) } else { Leave::Go }
     }
 
     /// The window that keeps an attempt waiting longest.
     pub fn obstacle(&self, now: Instant, terms: &Terms) -> Option<Window> {
-        let lane = self.lanes.get(terms.lane as usize)?;
-        let held = |(account, policy, other): &(&Account, &Policy, Option<Window>)| match account.quota.check(
-            now,
-            policy,
-            terms.weight,
-            *other,
-        ) {
-            Decision::Wait { until, .. } => until,
-            Decision::Proceed => None,
-            Decision::Reject { .. } => Some(Instant::MAX),
-        };
-        let longest = self.needed(lane, terms).filter(|need| held(need).is_some()).max_by_key(held)?;
-        longest.0.quota.obstacle(now, longest.1, terms.weight, longest.2)
+        self.longest(now, terms).1
+    }
+
+    /// Until when quotas keep an attempt waiting, [`Instant::MAX`] for ever, and the window that does; `now` when none
+    /// does.
+    fn longest(&self, now: Instant, terms: &Terms) -> (Instant, Option<Window>) {
+        let mut longest = (now, None);
+        let mut first = (terms.limit > 0).then_some(Window { limit: terms.limit, length: terms.length });
+        for &number in self.needs(terms.lane) {
+            // The override is for the first of them: its operation's own quota.
+            let other = first.take();
+            let Some((quota, policy)) = self.quota_of(number) else { continue };
+            let until = match quota.check(now, policy, terms.weight, other) {
+                Decision::Proceed => now,
+                Decision::Wait { until, .. } => until.unwrap_or(now),
+                Decision::Reject { .. } => Instant::MAX,
+            };
+            if until > now && until >= longest.0 {
+                longest = (until, quota.obstacle(now, policy, terms.weight, other));
+            }
+        }
+        longest
     }
 
     /// One that stands first of its lane waits until then: who comes after does not overtake where both need a quota.
@@ -205,7 +211,7 @@ impl Limits {
         let Self { lanes, accounts, .. } = self;
         let Some(lane) = lanes.get(terms.lane as usize) else { return };
         for &number in &lane.needs {
-            if let Some(Some(account)) = accounts.get_mut(number as usize)
+            if let Some(account) = accounts.get_mut(number as usize)
                 && account.users > 1
                 && account.claim.is_none_or(|claim| claim.rank > rank || claim.lane == terms.lane)
             {
@@ -219,7 +225,7 @@ impl Limits {
         let Self { lanes, accounts, .. } = self;
         let mut any = false;
         for &number in lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs) {
-            if let Some(Some(account)) = accounts.get_mut(number as usize)
+            if let Some(account) = accounts.get_mut(number as usize)
                 && let Some(claim) = account.claim.filter(|claim| claim.lane == lane)
             {
                 account.claim = None;
@@ -236,7 +242,7 @@ impl Limits {
         let Some(lane) = lanes.get(terms.lane as usize) else { return };
         slots.take(now, permit, terms.lane, lane.operation);
         for &number in &lane.needs {
-            let Some(Some(account)) = accounts.get_mut(number as usize) else { continue };
+            let Some(account) = accounts.get_mut(number as usize) else { continue };
             let Some(policy) = config.policies.get(account.policy as usize) else { continue };
             if let Some(warning) = account.quota.take(now, policy, terms.weight) {
                 let Window { limit, length } = warning.window;
@@ -278,7 +284,7 @@ impl Limits {
 
     /// Forgets what was used of all quotas.
     pub fn clear_all(&mut self) {
-        self.accounts.iter_mut().flatten().for_each(|account| account.quota.clear());
+        self.accounts.iter_mut().for_each(|account| account.quota.clear());
     }
 
     /// What was taken before `now` is not known: windows of up to a minute count as full.
@@ -288,20 +294,18 @@ impl Limits {
 
     /// The quota of this number, and how it counts.
     pub fn quota_of(&self, number: u32) -> Option<(&Quota, &Policy)> {
-        let account = self.accounts.get(number as usize)?.as_ref()?;
-        Some((&account.quota, self.config.policies.get(account.policy as usize)?))
+        self.account(number).map(|(account, policy)| (&account.quota, policy))
     }
 
     /// The same, to be changed.
     pub fn quota_of_mut(&mut self, number: u32) -> Option<(&mut Quota, &Policy)> {
-        let account = self.accounts.get_mut(number as usize)?.as_mut()?;
+        let account = self.accounts.get_mut(number as usize)?;
         Some((&mut account.quota, self.config.policies.get(account.policy as usize)?))
     }
 
     /// The quotas that a lane needs, with how they count.
     pub fn quotas_of(&self, lane: LaneNumber) -> impl Iterator<Item = (&Quota, &Policy)> {
-        let needs = self.lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs);
-        needs.iter().filter_map(|&number| self.quota_of(number))
+        self.needs(lane).iter().filter_map(|&number| self.quota_of(number))
     }
 
     /// The operation of a lane.
@@ -324,24 +328,19 @@ impl Limits {
         self.config.max_queue
     }
 
-    /// What a lane needs, with the override for the first of it: its operation's own quota.
-    fn needed(
-        &self,
-        lane: &Lane,
-        terms: &Terms,
-    ) -> impl Iterator<Item = (&Account, &Policy, Option<Window>)> {
-        let first = (terms.limit > 0).then_some(Window { limit: terms.limit, length: terms.length });
-        lane.needs.iter().enumerate().filter_map(move |(index, &number)| {
-            let account = self.accounts.get(number as usize)?.as_ref()?;
-            let policy = self.config.policies.get(account.policy as usize)?;
-            Some((account, policy, first.filter(|_| index == 0)))
-        })
+    fn needs(&self, lane: LaneNumber) -> &[u32] {
+        self.lanes.get(lane as usize).map_or(&[], |lane| &lane.needs)
+    }
+
+    fn account(&self, number: u32) -> Option<(&Account, &Policy)> {
+        let account = self.accounts.get(number as usize)?;
+        Some((account, self.config.policies.get(account.policy as usize)?))
     }
 
     fn each_account(&mut self, lane: LaneNumber, change: impl Fn(&mut Account, &Policy)) {
         let Self { config, accounts, lanes, .. } = self;
         for &number in lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs) {
-            if let Some(Some(account)) = accounts.get_mut(number as usize)
+            if let Some(account) = accounts.get_mut(number as usize)
                 && let Some(policy) = config.policies.get(account.policy as usize)
             {
                 change(account, policy);
@@ -354,7 +353,7 @@ impl Limits {
     fn idle_lane(&mut self, now: Instant, waits: impl Fn(LaneNumber) -> bool) -> Result<LaneNumber, Span> {
         loop {
             let Some(first) = self.idle.first() else { return Err(BUSY) };
-            let due = Instant::from_ms(first.rank as f64);
+            let due = first.time();
             if due > now {
                 return Err(due.since(now));
             }
@@ -365,28 +364,23 @@ impl Limits {
                 self.strip(first.name);
                 return Ok(first.name);
             }
-            self.idle.put(entry(first.name, idle_at), &mut self.idle_places);
+            self.idle.put(Entry::at(idle_at, first.name), &mut self.idle_places);
         }
     }
 
     fn idle_at(&self, lane: LaneNumber) -> Instant {
-        let needs = self.lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs);
-        let own = needs
-            .iter()
-            .filter_map(|&number| self.accounts.get(number as usize)?.as_ref())
-            .filter(|account| account.users <= 1)
-            .map(|account| account.quota.idle_at());
-        own.max().unwrap_or(Instant::ZERO)
+        let accounts = self.needs(lane).iter().filter_map(|&number| self.accounts.get(number as usize));
+        let own = accounts.filter(|account| account.users <= 1);
+        own.fold(Instant::ZERO, |latest, account| latest.max(account.quota.idle_at()))
     }
 
     fn strip(&mut self, lane: LaneNumber) {
         let Some(lane) = self.lanes.get_mut(lane as usize) else { return };
         for number in lane.needs.drain(..) {
-            let Some(place) = self.accounts.get_mut(number as usize) else { continue };
-            let Some(account) = place else { continue };
-            account.users = account.users.saturating_sub(1);
+            let Some(account) = self.accounts.get_mut(number as usize) else { continue };
+            account.users = account.users.wrapping_sub(1);
             if account.users == 0 {
-                *place = None;
+                *account = Account::new(NOBODYS);
                 self.free_accounts.push(number);
                 self.freed.push(number);
             }
@@ -394,10 +388,14 @@ impl Limits {
     }
 }
 
-fn entry(lane: LaneNumber, idle_at: Instant) -> Entry {
-    let rank = i64::try_from(idle_at.ticks()).unwrap_or(i64::MAX);
-    Entry { rank, coming: 0, name: lane }
+impl Account {
+    fn new(policy: u32) -> Self {
+        Self { policy, quota: Quota::default(), users: 0, claim: None }
+    }
 }
+
+/// The policy of an account that nobody has: there is none of this number.
+const NOBODYS: u32 = u32::MAX;
 
 /// When a lane in which somebody waits or runs is looked at again.
 const BUSY: Span = Span::from_ms(1_000);

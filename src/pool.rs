@@ -54,16 +54,16 @@ impl Pool {
     /// A job comes.
     pub fn enter(&mut self, now: Instant, priority: i32) -> Entered {
         if self.running < self.workers && self.waiting.is_empty() {
-            self.running = self.running.saturating_add(1);
+            self.running = self.running.wrapping_add(1);
             return Entered::Runs;
         }
         if self.waiting.len() >= self.bound as usize {
             return Entered::Full;
         }
-        self.comings = self.comings.saturating_add(1);
+        self.comings = self.comings.wrapping_add(1);
         let name = self.free.pop().unwrap_or_else(|| {
             let name = self.names;
-            self.names = self.names.saturating_add(1);
+            self.names = self.names.wrapping_add(1);
             name
         });
         self.waiting.put(Entry { rank: rank(now, priority), coming: self.comings, name }, &mut self.places);
@@ -78,7 +78,7 @@ impl Pool {
         }
         let name = self.waiting.first()?.name;
         self.leave(name);
-        self.running = self.running.saturating_add(1);
+        self.running = self.running.wrapping_add(1);
         Some(name)
     }
 

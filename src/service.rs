@@ -144,6 +144,9 @@ pub struct Rejection {
     pub window: Option<Window>,
 }
 
+/// The reason and the time of a rejection.
+type Refusal = (Reason, Option<Span>);
+
 /// One service: everything that shares a server's limits.
 #[derive(Debug)]
 pub struct Service {
@@ -215,20 +218,19 @@ impl Service {
     /// Asks for an attempt: go, wait in line, or no.
     pub fn admit(&mut self, now: Instant, call: &Call) -> Admission {
         if call.deadline.is_some_and(|deadline| deadline <= now) {
-            return Admission::Reject(self.reject(call.group, Reason::Deadline, None));
+            return Admission::Reject(self.reject(now, call.group, &call.terms, Reason::Deadline, None));
         }
         self.wake(now);
         match self.check(now) {
             Decision::Reject { reason, retry_after } => {
-                Admission::Reject(self.reject(call.group, reason, retry_after))
+                Admission::Reject(self.reject(now, call.group, &call.terms, reason, retry_after))
             }
             Decision::Wait { until, reason } => self.stand(now, call, until, reason),
             Decision::Proceed => match self.held_by_limits(now, call) {
                 None if self.line.standing() == 0 => Admission::Go(self.issue(now, &call.terms)),
                 Some((reason, until)) if self.limits.rejects() || until == Some(Instant::MAX) => {
-                    let retry_after =
-                        until.filter(|until| *until < Instant::MAX).map(|until| until.since(now));
-                    Admission::Reject(self.refuse(now, call.group, &call.terms, reason, retry_after))
+                    let retry_after = retry_after(now, until);
+                    Admission::Reject(self.reject(now, call.group, &call.terms, reason, retry_after))
                 }
                 held => self.stand_behind(now, call, held),
             },
@@ -238,18 +240,16 @@ impl Service {
     /// Takes an attempt if one may start at once, and waits for nothing. Nobody who waits in its lane is overtaken.
     pub fn attempt(&mut self, now: Instant, call: &Call) -> Admission {
         self.wake(now);
-        let rejection = match self.check(now) {
+        let (reason, retry_after) = match self.check(now) {
             Decision::Reject { reason, retry_after } => (reason, retry_after),
-            Decision::Wait { until, reason } => (reason, until.map(|until| until.since(now))),
+            Decision::Wait { until, reason } => (reason, retry_after(now, until)),
             Decision::Proceed => match self.held_by_limits(now, call) {
-                Some((reason, until)) => {
-                    (reason, until.filter(|until| *until < Instant::MAX).map(|until| until.since(now)))
-                }
+                Some((reason, until)) => (reason, retry_after(now, until)),
                 None if self.line.standing_in(call.terms.lane) > 0 => (Reason::Queue, None),
                 None => return Admission::Go(self.issue(now, &call.terms)),
             },
         };
-        Admission::Reject(self.refuse(now, call.group, &call.terms, rejection.0, rejection.1))
+        Admission::Reject(self.reject(now, call.group, &call.terms, reason, retry_after))
     }
 
     /// The attempt with this permit succeeded. Nothing is decided, so nothing needs to be known about the call.
@@ -312,8 +312,8 @@ impl Service {
         let (name, rejection) = self.next_called(now)?;
         let waiter = self.depart(now, name)?;
         let admission = match rejection {
-            Some(Rejection { reason, retry_after, .. }) => {
-                Admission::Reject(self.refuse(now, waiter.group, &waiter.terms, reason, retry_after))
+            Some((reason, retry_after)) => {
+                Admission::Reject(self.reject(now, waiter.group, &waiter.terms, reason, retry_after))
             }
             None => Admission::Go(self.issue(now, &waiter.terms)),
         };
@@ -321,75 +321,72 @@ impl Service {
         Some((name, admission))
     }
 
-    /// Who is called next, and with what answer when it may not go.
-    fn next_called(&mut self, now: Instant) -> Option<(Name, Option<Rejection>)> {
+    /// Who is called next, and why it is rejected when it is.
+    fn next_called(&mut self, now: Instant) -> Option<(Name, Option<Refusal>)> {
         let decision = self.check(now);
         match decision {
             // Nobody sleeps towards a closed door.
             Decision::Reject { reason, retry_after } if self.is_shut(now) => {
-                return Some((self.line.anybody()?, Some(Rejection::new(reason, retry_after))));
+                return Some((self.line.anybody()?, Some((reason, retry_after))));
             }
             // A cooldown may have been prolonged beyond a deadline.
             Decision::Wait { until: Some(until), .. } => {
-                let retry_after = Some(until.since(now));
                 return Some((
                     self.line.out_of_time(until)?,
-                    Some(Rejection::new(Reason::Deadline, retry_after)),
+                    Some((Reason::Deadline, Some(until.since(now)))),
                 ));
             }
             Decision::Proceed | Decision::Wait { until: None, .. } | Decision::Reject { .. } => {}
         }
         // An alarm may be late by more than a deadline: what is sent now would be sent for nobody.
         if let Some(late) = self.line.out_of_time(now) {
-            return Some((late, Some(Rejection::new(Reason::Deadline, None))));
+            return Some((late, Some((Reason::Deadline, None))));
         }
         match decision {
             Decision::Wait { .. } => None,
             Decision::Proceed => self.first_that_may_go(now),
             Decision::Reject { reason, retry_after } => {
-                Some((self.line.front()?, Some(Rejection::new(reason, retry_after))))
+                Some((self.line.front()?, Some((reason, retry_after))))
             }
         }
     }
 
     /// The first in line whose limits let it go, or reject it. The lanes of the others are put to rest until something
     /// changes for them.
-    fn first_that_may_go(&mut self, now: Instant) -> Option<(Name, Option<Rejection>)> {
+    fn first_that_may_go(&mut self, now: Instant) -> Option<(Name, Option<Refusal>)> {
         loop {
             let name = self.line.front()?;
             let waiter = self.line.waiter(name)?;
-            let Waiter { terms, deadline, .. } = waiter;
-            let rejection = |reason, retry_after| Some((name, Some(Rejection::new(reason, retry_after))));
+            let Waiter { terms, deadline, .. } = *waiter;
+            let rank = rank_in_line(waiter);
             let operation = self.limits.operation_of(terms.lane);
             let leave = if terms.lane != 0 && self.line.is_held_before(operation, terms.lane) {
                 Leave::Slots(Full::Operation)
             } else {
-                self.limits.check(now, &terms, rank_in_line(&waiter))
+                self.limits.check(now, &terms, rank)
             };
+            let Some((reason, until)) = held_by(leave) else { return Some((name, None)) };
+            if self.limits.rejects() || until == Some(Instant::MAX) {
+                return Some((name, Some((reason, retry_after(now, until)))));
+            }
             match leave {
-                Leave::Go => return Some((name, None)),
-                Leave::Never => return rejection(Reason::Quota, None),
-                Leave::Until(until) if self.limits.rejects() => {
-                    return rejection(Reason::Quota, Some(until.since(now)));
-                }
-                Leave::Slots(_) if self.limits.rejects() => return rejection(Reason::Slots, None),
-                Leave::Until(until) if deadline.is_some_and(|deadline| deadline <= until) => {
-                    return rejection(Reason::Deadline, Some(until.since(now)));
-                }
                 // All need one of these: nobody overtakes.
-                Leave::Slots(Full::Global) => return None,
-                Leave::Slots(Full::Operation) => self.line.rest(terms.lane, Rest::Held(operation)),
-                // Its operation's slots are not what it waits for: the next one may have them.
-                Leave::Slots(Full::Key) => {
-                    self.line.rest(terms.lane, Rest::Parked);
-                    self.line.rouse_held(operation);
+                Leave::Slots(Full::Global) | Leave::Go => return None,
+                Leave::Slots(Full::Operation) => {
+                    self.line.rest(terms.lane, Rest::Held(operation));
+                    continue;
+                }
+                Leave::Slots(Full::Key) => self.line.rest(terms.lane, Rest::Parked),
+                Leave::Until(until) if deadline.is_some_and(|deadline| deadline <= until) => {
+                    return Some((name, Some((Reason::Deadline, Some(until.since(now))))));
                 }
                 Leave::Until(until) => {
-                    self.limits.claim(&terms, rank_in_line(&waiter), until);
+                    self.limits.claim(&terms, rank, until);
                     self.line.rest(terms.lane, Rest::Asleep(until));
-                    self.line.rouse_held(operation);
                 }
             }
+            // Its operation's slots are not what it waits for: the next one may have them.
+            self.line.rouse_held(operation);
         }
     }
 
@@ -447,7 +444,7 @@ impl Service {
         let by_limits = match self.limits.check(now, &terms, i64::MAX) {
             Leave::Go => now,
             Leave::Until(until) => until,
-            Leave::Slots(_) | Leave::Never => return None,
+            Leave::Slots(_) => return None,
         };
         match self.check(now) {
             Decision::Proceed => Some(by_limits),
@@ -529,7 +526,7 @@ impl Service {
 
     /// Takes a permit out of every room. Only after all of them said "go" at the same `now`.
     fn issue(&mut self, now: Instant, terms: &Terms) -> Permit {
-        self.issued = self.issued.saturating_add(1);
+        self.issued = self.issued.wrapping_add(1);
         let permit = Permit::new(self.issued);
         let half_open = self.circuit.take(now, &permit);
         self.record.transition(half_open);
@@ -537,12 +534,18 @@ impl Service {
         let ended = if half_open.is_some() { self.cooldown.end() } else { self.cooldown.take(now, &permit) };
         self.record.transition(ended);
         if terms.lane != 0 {
-            let Self { limits, record, line, .. } = self;
-            limits.take(now, &permit, terms, |warning| record.transition(Some(warning)));
-            // Where one slot of the operation is left, the next one has it.
-            line.rouse_held(limits.operation_of(terms.lane));
+            self.take(now, &permit, terms);
         }
         permit
+    }
+
+    /// Takes a slot and quotas. Apart, so that calls without any have nothing of it.
+    #[inline(never)]
+    fn take(&mut self, now: Instant, permit: &Permit, terms: &Terms) {
+        let Self { limits, record, line, .. } = self;
+        limits.take(now, permit, terms, |warning| record.transition(Some(warning)));
+        // Where one slot of the operation is left, the next one has it.
+        line.rouse_held(limits.operation_of(terms.lane));
     }
 
     /// Why the limits keep a call that has just come, and until when; `None` twice: nobody knows.
@@ -550,12 +553,7 @@ impl Service {
         if call.terms.lane == 0 {
             return None;
         }
-        match self.limits.check(now, &call.terms, rank(call.arrival, call.priority)) {
-            Leave::Go => None,
-            Leave::Slots(_) => Some((Reason::Slots, None)),
-            Leave::Until(until) => Some((Reason::Quota, Some(until))),
-            Leave::Never => Some((Reason::Quota, Some(Instant::MAX))),
-        }
+        held_by(self.limits.check(now, &call.terms, rank(call.arrival, call.priority)))
     }
 
     /// Stands in line where the door is open: for its limits, or behind others.
@@ -580,10 +578,16 @@ impl Service {
 
     fn stand(&mut self, now: Instant, call: &Call, until: Option<Instant>, reason: Reason) -> Admission {
         if let Some(missed) = until.filter(|until| call.deadline.is_some_and(|deadline| deadline <= *until)) {
-            return Admission::Reject(self.reject(call.group, Reason::Deadline, Some(missed.since(now))));
+            return Admission::Reject(self.reject(
+                now,
+                call.group,
+                &call.terms,
+                Reason::Deadline,
+                Some(missed.since(now)),
+            ));
         }
         if self.line.standing() >= self.limits.max_queue() {
-            return Admission::Reject(self.reject(call.group, Reason::QueueFull, None));
+            return Admission::Reject(self.reject(now, call.group, &call.terms, Reason::QueueFull, None));
         }
         let name = self.line.stand(call.waiter(now));
         Admission::Wait { name, until, reason }
@@ -604,7 +608,9 @@ impl Service {
 
     /// Moves on what has come with time: sleepers, lanes, leases that ran out.
     fn wake(&mut self, now: Instant) {
-        self.line.wake(now);
+        if self.has_waiters() {
+            self.line.wake(now);
+        }
         while let Some((lane, operation)) = self.limits.reclaim(now) {
             self.freed(lane, operation);
         }
@@ -620,7 +626,7 @@ impl Service {
     fn is_full(&self, now: Instant) -> bool {
         let first = self.line.front().and_then(|name| self.line.waiter(name));
         first.is_some_and(|first| {
-            let leave = self.limits.check(now, &first.terms, rank_in_line(&first));
+            let leave = self.limits.check(now, &first.terms, rank_in_line(first));
             leave == Leave::Slots(Full::Global)
         })
     }
@@ -643,18 +649,28 @@ impl Service {
             }
         };
         if let Some(hint) = hint.filter(|hint| *hint > self.config.max_retry_after) {
-            return Next::Reject(self.reject(call.group, Reason::RetryAfterTooLong, Some(hint)));
+            return Next::Reject(self.reject(
+                now,
+                call.group,
+                &call.terms,
+                Reason::RetryAfterTooLong,
+                Some(hint),
+            ));
         }
         if let Decision::Reject { reason, retry_after } = self.check(now)
             && self.is_shut(now)
         {
             let reason = if opened { Reason::CircuitOpened } else { reason };
-            return Next::Reject(self.reject(call.group, reason, retry_after));
+            return Next::Reject(self.reject(now, call.group, &call.terms, reason, retry_after));
         }
         match self.obstacle(now, ending, call, delay) {
-            Some(reason) => {
-                Next::Reject(self.reject(call.group, reason, Some(self.due(now, delay).since(now))))
-            }
+            Some(reason) => Next::Reject(self.reject(
+                now,
+                call.group,
+                &call.terms,
+                reason,
+                Some(self.due(now, delay).since(now)),
+            )),
             None => self.sleep(now, call, delay),
         }
     }
@@ -732,20 +748,17 @@ impl Service {
     }
 
     fn settle(&mut self, now: Instant) {
-        self.line.wake(now);
+        if self.has_waiters() {
+            self.line.wake(now);
+        }
         if self.line.standing() == 0 {
             let ended = self.cooldown.settle();
             self.record.transition(ended);
         }
     }
 
-    fn reject(&mut self, group: Group, reason: Reason, retry_after: Option<Span>) -> Rejection {
-        self.record.rejection(group, reason);
-        Rejection::new(reason, retry_after)
-    }
-
-    /// A rejection of the limits, with the window that is full.
-    fn refuse(
+    /// Counts a rejection, and tells the window of a quota that is full.
+    fn reject(
         &mut self,
         now: Instant,
         group: Group,
@@ -753,8 +766,8 @@ impl Service {
         reason: Reason,
         retry_after: Option<Span>,
     ) -> Rejection {
-        let window = if reason == Reason::Quota { self.limits.obstacle(now, terms) } else { None };
         self.record.rejection(group, reason);
+        let window = if reason == Reason::Quota { self.limits.obstacle(now, terms) } else { None };
         Rejection { reason, retry_after, window }
     }
 
@@ -768,13 +781,22 @@ impl Service {
     }
 }
 
-impl Rejection {
-    const fn new(reason: Reason, retry_after: Option<Span>) -> Self {
-        Self { reason, retry_after, window: None }
+/// Why the limits keep somebody, and until when; `None`: nobody knows, [`Instant::MAX`]: for ever.
+fn held_by(leave: Leave) -> Option<(Reason, Option<Instant>)> {
+    match leave {
+        Leave::Go => None,
+        Leave::Slots(_) => Some((Reason::Slots, None)),
+        Leave::Until(until) => Some((Reason::Quota, Some(until))),
     }
 }
 
+/// How long until it may be worth while to ask again; `None` when nobody knows, or never.
+fn retry_after(now: Instant, until: Option<Instant>) -> Option<Span> {
+    until.filter(|until| *until < Instant::MAX).map(|until| until.since(now))
+}
+
 impl Call {
+    #[inline(never)]
     const fn waiter(&self, now: Instant) -> Waiter {
         Waiter {
             arrival: self.arrival,

@@ -1,12 +1,14 @@
 //! A binary heap of which any entry can be taken out: each knows its place.
 
+use crate::time::{Instant, Span};
+
 /// The smallest entry first. Where each one is stands in `places`, by name: whoever has several heaps of which a name
 /// is in at most one lets them share it.
 #[derive(Debug, Default)]
 pub struct Heap(Vec<Entry>);
 
 /// One in a heap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The smallest goes first.
     pub rank: i64,
@@ -14,6 +16,23 @@ pub struct Entry {
     pub coming: u64,
     /// Who it is: a small number.
     pub name: u32,
+}
+
+impl Entry {
+    /// One that goes the earlier the earlier its time is.
+    pub fn at(time: Instant, name: u32) -> Self {
+        Self { rank: time.ticks().cast_signed(), coming: name.into(), name }
+    }
+
+    /// The time that its rank is.
+    pub fn time(&self) -> Instant {
+        Instant::ZERO.plus(Span::from_ms(self.rank.cast_unsigned()))
+    }
+
+    /// Whether this one goes first.
+    pub const fn is_before(&self, other: &Self) -> bool {
+        self.rank < other.rank || (self.rank == other.rank && self.coming < other.coming)
+    }
 }
 
 impl Heap {
@@ -32,14 +51,16 @@ impl Heap {
         self.0.is_empty()
     }
 
-    /// Puts one in. O(log n).
+    /// Puts one in. O(log n). Not inlined: there are eight of these.
+    #[inline(never)]
     pub fn put(&mut self, entry: Entry, places: &mut Vec<u32>) {
         let name = entry.name as usize;
         if places.len() <= name {
-            places.resize(name.saturating_add(1), 0);
+            places.resize(name.wrapping_add(1), 0);
         }
+        let end = self.0.len();
         self.0.push(entry);
-        self.rise(self.0.len().saturating_sub(1), places);
+        self.rise(end, entry, places);
     }
 
     /// Takes one out; only one that is in. O(log n).
@@ -49,56 +70,49 @@ impl Heap {
         if self.0.get(index).is_none_or(|entry| entry.name != name) {
             return;
         }
-        self.0.swap_remove(index);
-        // What came from the end to this place may belong further up or further down.
+        let Some(last) = self.0.pop() else { return };
         if index < self.0.len() {
-            self.rise(index, places);
-            self.sink(index, places);
+            // What came from the end to this place may belong further up or further down.
+            let index = self.rise(index, last, places);
+            self.sink(index, last, places);
         }
     }
 
-    /// Moves the entry up until its parent is not larger, and notes where each that moved is now.
-    fn rise(&mut self, mut index: usize, places: &mut [u32]) {
-        while let Some(parent) = index.checked_sub(1).map(|index| index / 2) {
-            if self.0.get(parent) <= self.0.get(index) {
+    /// Puts the entry at this place, or further up until its parent goes before it. Answers where it is.
+    fn rise(&mut self, mut index: usize, entry: Entry, places: &mut [u32]) -> usize {
+        while let Some(above) = index.checked_sub(1).map(|index| index / 2)
+            && let Some(parent) = self.0.get(above).copied()
+            && entry.is_before(&parent)
+        {
+            self.set(index, parent, places);
+            index = above;
+        }
+        self.set(index, entry, places);
+        index
+    }
+
+    /// Moves the entry that is at this place down until no child goes before it.
+    fn sink(&mut self, mut index: usize, entry: Entry, places: &mut [u32]) {
+        loop {
+            let mut below = index.wrapping_mul(2).wrapping_add(1);
+            let Some(mut child) = self.0.get(below).copied() else { break };
+            if let Some(right) = self.0.get(below.wrapping_add(1)).filter(|right| right.is_before(&child)) {
+                child = *right;
+                below = below.wrapping_add(1);
+            }
+            if !child.is_before(&entry) {
                 break;
             }
-            self.swap(parent, index, places);
-            index = parent;
+            self.set(index, child, places);
+            index = below;
         }
-        self.note(index, places);
+        self.set(index, entry, places);
     }
 
-    /// Moves the entry down until no child is smaller.
-    fn sink(&mut self, mut index: usize, places: &mut [u32]) {
-        loop {
-            let left = index.saturating_mul(2).saturating_add(1);
-            let right = left.saturating_add(1);
-            let smaller = if self.0.get(right).is_some_and(|right| Some(right) < self.0.get(left)) {
-                right
-            } else {
-                left
-            };
-            if self.0.get(smaller).is_none_or(|child| Some(child) >= self.0.get(index)) {
-                return;
-            }
-            self.swap(smaller, index, places);
-            index = smaller;
-        }
-    }
-
-    fn swap(&mut self, one: usize, other: usize, places: &mut [u32]) {
-        // `swap` may panic, and a panic about an index brings a kilobyte of number formatting with it.
-        if let Ok([one, other]) = self.0.get_disjoint_mut([one, other]) {
-            std::mem::swap(one, other);
-        }
-        self.note(one, places);
-        self.note(other, places);
-    }
-
-    fn note(&self, index: usize, places: &mut [u32]) {
-        let Some(entry) = self.0.get(index) else { return };
-        if let Some(place) = places.get_mut(entry.name as usize) {
+    /// Without `swap`, which may panic: a panic about an index brings a kilobyte of number formatting with it.
+    fn set(&mut self, index: usize, entry: Entry, places: &mut [u32]) {
+        if let (Some(slot), Some(place)) = (self.0.get_mut(index), places.get_mut(entry.name as usize)) {
+            *slot = entry;
             *place = u32::try_from(index).unwrap_or(u32::MAX);
         }
     }

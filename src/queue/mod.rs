@@ -4,6 +4,8 @@ mod heap;
 
 pub use heap::{Entry, Heap};
 
+use std::mem;
+
 use crate::time::{Instant, Span};
 
 /// Everybody who waits for leave to make an attempt.
@@ -126,29 +128,28 @@ impl Line {
 
     /// Joins its lane.
     pub fn stand(&mut self, waiter: Waiter) -> Name {
-        let (name, coming) = self.take_a_seat(waiter, false);
+        let (name, coming) = self.take_a_seat(&waiter, false);
         self.enter_lane(name, coming, &waiter);
         name
     }
 
     /// Sleeps until `due`, then joins its lane.
     pub fn sleep(&mut self, waiter: Waiter, due: Instant) -> Name {
-        let (name, coming) = self.take_a_seat(waiter, true);
-        self.sleeping.put(Entry { rank: milliseconds(due), coming, name }, &mut self.places);
+        let (name, coming) = self.take_a_seat(&waiter, true);
+        self.sleeping.put(Entry { coming, ..Entry::at(due, name) }, &mut self.places);
         name
     }
 
     /// Moves everybody whose time has come from sleep into the lanes, and lanes back among those that may be asked.
     pub fn wake(&mut self, now: Instant) {
-        let now = milliseconds(now);
-        while let Some(sleeper) = self.sleeping.first().filter(|sleeper| sleeper.rank <= now) {
+        while let Some(sleeper) = self.sleeping.first().filter(|sleeper| sleeper.time() <= now) {
             self.sleeping.take(sleeper.name, &mut self.places);
             let Some(Some(seat)) = self.seats.get_mut(sleeper.name as usize) else { return };
             seat.sleeps = false;
             let waiter = seat.waiter;
             self.enter_lane(sleeper.name, sleeper.coming, &waiter);
         }
-        while let Some(lane) = self.asleep.first().filter(|lane| lane.rank <= now) {
+        while let Some(lane) = self.asleep.first().filter(|lane| lane.time() <= now) {
             self.rest(lane.name, Rest::Ready);
         }
     }
@@ -186,8 +187,8 @@ impl Line {
     }
 
     /// What is known of one that waits.
-    pub fn waiter(&self, name: Name) -> Option<Waiter> {
-        Some(self.seats.get(name as usize)?.as_ref()?.waiter)
+    pub fn waiter(&self, name: Name) -> Option<&Waiter> {
+        Some(&self.seats.get(name as usize)?.as_ref()?.waiter)
     }
 
     /// Where a lane is.
@@ -197,22 +198,15 @@ impl Line {
 
     /// Puts a lane, in which somebody stands, where it waits for something else than its turn; or back.
     pub fn rest(&mut self, lane: LaneNumber, rest: Rest) {
-        let before = std::mem::replace(
-            match self.lanes.get_mut(lane as usize) {
-                Some(lane) => &mut lane.rest,
-                None => return,
-            },
-            rest,
-        );
-        if let Some(heap) = self.heap_of(before) {
-            let (heap, places) = heap;
+        let Some(place) = self.lanes.get_mut(lane as usize) else { return };
+        let before = mem::replace(&mut place.rest, rest);
+        let front = place.standing.first();
+        if let Some((heap, places)) = self.heap_of(before) {
             heap.take(lane, places);
         }
-        let Some(front) = self.lanes.get(lane as usize).and_then(|lane| lane.standing.first()) else {
-            return;
-        };
+        let Some(front) = front else { return };
         let entry = match rest {
-            Rest::Asleep(until) => Entry { rank: milliseconds(until), coming: 0, name: lane },
+            Rest::Asleep(until) => Entry::at(until, lane),
             _ => Entry { name: lane, ..front },
         };
         if let Some((heap, places)) = self.heap_of(rest) {
@@ -248,13 +242,13 @@ impl Line {
     pub fn is_held_before(&self, operation: u32, lane: LaneNumber) -> bool {
         let Some(first) = self.held.get(operation as usize).and_then(Heap::first) else { return false };
         let front = self.lanes.get(lane as usize).and_then(|lane| lane.standing.first());
-        front.is_some_and(|front| (first.rank, first.coming) < (front.rank, front.coming))
+        front.is_some_and(|front| first.is_before(&front))
     }
 
     /// Anybody who waits, those in line first.
     pub fn anybody(&self) -> Option<Name> {
-        let mut lanes = [&self.ready, &self.asleep, &self.parked].into_iter().chain(&self.held);
-        let lane = lanes.find_map(Heap::first);
+        let lane = self.ready.first().or_else(|| self.asleep.first()).or_else(|| self.parked.first());
+        let lane = lane.or_else(|| self.held.iter().find_map(Heap::first));
         match lane {
             Some(lane) => self.front_of(lane.name),
             None => self.sleeping.first().map(|sleeper| sleeper.name),
@@ -263,7 +257,7 @@ impl Line {
 
     /// Somebody whose call has to be over by `time`, wherever it waits.
     pub fn out_of_time(&self, time: Instant) -> Option<Name> {
-        self.hurried.first().filter(|first| first.rank <= milliseconds(time)).map(|first| first.name)
+        self.hurried.first().filter(|first| first.time() <= time).map(|first| first.name)
     }
 
     /// Whether nobody waits, neither in line nor asleep.
@@ -283,23 +277,21 @@ impl Line {
 
     /// When the next sleeper or lane wakes, or a deadline comes.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [&self.sleeping, &self.asleep, &self.hurried]
-            .into_iter()
-            .filter_map(|heap| heap.first().map(|first| Instant::from_ms(first.rank as f64)))
-            .min()
+        let time = |heap: &Heap| heap.first().map(|first| first.time());
+        Instant::earlier(Instant::earlier(time(&self.sleeping), time(&self.asleep)), time(&self.hurried))
     }
 
-    fn take_a_seat(&mut self, waiter: Waiter, sleeps: bool) -> (Name, u64) {
-        self.comings = self.comings.saturating_add(1);
+    fn take_a_seat(&mut self, waiter: &Waiter, sleeps: bool) -> (Name, u64) {
+        self.comings = self.comings.wrapping_add(1);
         let name = self.free.pop().unwrap_or_else(|| {
             self.seats.push(None);
-            Name::try_from(self.seats.len().saturating_sub(1)).unwrap_or(Name::MAX)
+            Name::try_from(self.seats.len().wrapping_sub(1)).unwrap_or(Name::MAX)
         });
         if let Some(free) = self.seats.get_mut(name as usize) {
-            *free = Some(Seat { waiter, sleeps });
+            *free = Some(Seat { waiter: *waiter, sleeps });
         }
         if let Some(deadline) = waiter.deadline {
-            let entry = Entry { rank: milliseconds(deadline), coming: self.comings, name };
+            let entry = Entry { coming: self.comings, ..Entry::at(deadline, name) };
             self.hurried.put(entry, &mut self.hurried_places);
         }
         (name, self.comings)
@@ -309,7 +301,7 @@ impl Line {
         let number = waiter.terms.lane;
         let index = number as usize;
         if self.lanes.len() <= index {
-            self.lanes.resize_with(index.saturating_add(1), Lane::default);
+            self.lanes.resize_with(index.wrapping_add(1), Lane::default);
         }
         let Some(lane) = self.lanes.get_mut(index) else { return };
         lane.standing.put(Entry { rank: rank_in_line(waiter), coming, name }, &mut self.places);
@@ -329,7 +321,7 @@ impl Line {
             Rest::Held(operation) => {
                 let index = operation as usize;
                 if self.held.len() <= index {
-                    self.held.resize_with(index.saturating_add(1), Heap::default);
+                    self.held.resize_with(index.wrapping_add(1), Heap::default);
                 }
                 self.held.get_mut(index)?
             }
@@ -357,11 +349,7 @@ pub fn rank_in_line(waiter: &Waiter) -> i64 {
 
 /// The rank of one that came at `arrival`.
 pub fn rank(arrival: Instant, priority: i32) -> i64 {
-    milliseconds(arrival).saturating_sub(i64::from(priority).saturating_mul(MS_PER_STEP))
-}
-
-fn milliseconds(instant: Instant) -> i64 {
-    i64::try_from(instant.ticks()).unwrap_or(i64::MAX)
+    arrival.ticks().cast_signed().wrapping_sub(i64::from(priority).wrapping_mul(MS_PER_STEP))
 }
 
 /// Ten seconds of waiting add one to the priority.

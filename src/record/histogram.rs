@@ -15,12 +15,12 @@ impl Histogram {
     pub fn note(&mut self, duration: Span) {
         let bucket = bucket_of(duration.as_ms());
         if bucket >= self.counts.len() {
-            self.counts.resize(bucket.saturating_add(1), 0);
+            self.counts.resize(bucket.wrapping_add(1), 0);
         }
         if let Some(count) = self.counts.get_mut(bucket) {
             *count = count.saturating_add(1);
         }
-        self.total = self.total.saturating_add(1);
+        self.total = self.total.wrapping_add(1);
         self.longest = self.longest.max(duration);
     }
 

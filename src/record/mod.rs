@@ -52,13 +52,13 @@ impl Recorder {
 
     /// A call begins.
     pub fn call(&mut self, group: Group) {
-        self.each(group, |stats| stats.calls = stats.calls.saturating_add(1));
+        self.each(group, |stats| stats.calls = stats.calls.wrapping_add(1));
     }
 
     /// An attempt ended.
     pub fn attempt(&mut self, group: Group, duration: Span, verdict: Verdict) {
         self.each(group, |stats| {
-            stats.attempts = stats.attempts.saturating_add(1);
+            stats.attempts = stats.attempts.wrapping_add(1);
             stats.durations.note(duration);
             let counter = match verdict {
                 Verdict::Success => &mut stats.successes,
@@ -66,13 +66,13 @@ impl Recorder {
                 Verdict::Transient { .. } | Verdict::Permanent => &mut stats.failures,
                 Verdict::Ignored => return,
             };
-            *counter = counter.saturating_add(1);
+            *counter = counter.wrapping_add(1);
         });
     }
 
     /// A retry was decided on.
     pub fn retry(&mut self, group: Group) {
-        self.each(group, |stats| stats.retries = stats.retries.saturating_add(1));
+        self.each(group, |stats| stats.retries = stats.retries.wrapping_add(1));
     }
 
     /// A wait ended.
@@ -85,19 +85,26 @@ impl Recorder {
         let Some(index) = rejection_index(reason) else { return };
         self.each(group, |stats| {
             if let Some(count) = stats.rejected.get_mut(index) {
-                *count = count.saturating_add(1);
+                *count = count.wrapping_add(1);
             }
         });
     }
 
     /// Keeps a transition until the shell fetches it.
+    #[inline]
     pub fn transition(&mut self, transition: Option<Transition>) {
         if let Some(transition) = transition {
-            if self.transitions.len() >= TRANSITIONS_KEPT {
-                self.transitions.pop_front();
-            }
-            self.transitions.push_back(transition);
+            self.keep(transition);
         }
+    }
+
+    /// Not inlined: a call that succeeds has none.
+    #[inline(never)]
+    fn keep(&mut self, transition: Transition) {
+        if self.transitions.len() >= TRANSITIONS_KEPT {
+            self.transitions.pop_front();
+        }
+        self.transitions.push_back(transition);
     }
 
     /// The oldest transition that was not fetched yet.
@@ -135,7 +142,7 @@ impl Recorder {
         }
         let index = group.min(GROUPS).saturating_sub(1) as usize;
         if index >= self.groups.len() {
-            self.groups.resize_with(index.saturating_add(1), Stats::default);
+            self.groups.resize_with(index.wrapping_add(1), Stats::default);
         }
         if let Some(stats) = self.groups.get_mut(index) {
             change(stats);

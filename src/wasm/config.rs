@@ -43,17 +43,14 @@ pub(super) fn read(given: &JsValue) -> Config {
 /// Reads the limits of a service, which the shell has made of what was configured; without any, there are none.
 pub(super) fn limits(given: &JsValue) -> LimitsConfig {
     let default = LimitsConfig::default();
-    let limits = Fields(given).value("limits");
-    if !limits.is_object() {
-        return default;
-    }
+    let Some(limits) = Fields(given).object("limits") else { return default };
     let fields = Fields(&limits);
     LimitsConfig {
-        policies: fields.list("policies", |policy| policy_of(&Fields(policy))),
+        policies: fields.list("policies").iter().map(|policy| policy_of(&Fields(policy))).collect(),
         slots: SlotsConfig {
             global: fields.cap("concurrency"),
             per_key: fields.cap("concurrencyPerKey"),
-            per_operation: fields.list("concurrencyPerOperation", cap_of),
+            per_operation: fields.list("concurrencyPerOperation").iter().map(cap_of).collect(),
             lease: fields.value("leaseMs").as_f64().map(Span::from_ms_ceil),
         },
         max_queue: fields.count("maxQueue", default.max_queue),
@@ -64,21 +61,19 @@ pub(super) fn limits(given: &JsValue) -> LimitsConfig {
 
 fn policy_of(fields: &Fields<'_>) -> Policy {
     Policy {
-        windows: fields.list("windows", |window| {
-            let fields = Fields(window);
-            Window { limit: fields.count("limit", 1), length: fields.span("lengthMs", Span::ZERO) }
-        }),
+        windows: fields.list("windows").iter().map(|window| window_of(&Fields(window))).collect(),
         interval: fields.span("intervalMs", Span::ZERO),
         smooth: fields.truth("smooth", false),
     }
 }
 
+fn window_of(fields: &Fields<'_>) -> Window {
+    Window { limit: fields.count("limit", 1), length: fields.span("lengthMs", Span::ZERO) }
+}
+
 /// When the circuit opens, where it is used alone: without `circuit`, after refusals in a row as for a service.
 fn trip(fields: &Fields<'_>) -> Trip {
-    let given = fields.value("circuit");
-    if !given.is_object() {
-        return Trip::Events;
-    }
+    let Some(given) = fields.object("circuit") else { return Trip::Events };
     let fields = Fields(&given);
     let Some(ratio) = fields.value("ratio").as_f64() else { return Trip::InARow };
     let minimum = fields.count("minimumCalls", 1);
@@ -133,11 +128,13 @@ impl Fields<'_> {
         self.value(name).as_f64().unwrap_or(default)
     }
 
+    #[inline(never)]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
     fn count(&self, name: &str, default: u32) -> u32 {
         self.number(name, f64::from(default)) as u32
     }
 
+    #[inline(never)]
     fn span(&self, name: &str, default: Span) -> Span {
         Span::from_ms_ceil(self.number(name, default.as_f64()))
     }
@@ -155,11 +152,16 @@ impl Fields<'_> {
         cap_of(&self.value(name))
     }
 
+    fn object(&self, name: &str) -> Option<JsValue> {
+        Some(self.value(name)).filter(JsValue::is_object)
+    }
+
     /// What a list holds; one that is none is empty.
-    fn list<T>(&self, name: &str, read: impl Fn(&JsValue) -> T) -> Vec<T> {
+    #[inline(never)]
+    fn list(&self, name: &str) -> Vec<JsValue> {
         let list = self.value(name);
-        let length = Fields(&list).count("length", 0);
-        (0..length).map(|index| read(&Reflect::get_u32(&list, index).unwrap_or(JsValue::UNDEFINED))).collect()
+        let item = |index| Reflect::get_u32(&list, index).unwrap_or(JsValue::UNDEFINED);
+        (0..Fields(&list).count("length", 0)).map(item).collect()
     }
 }
 

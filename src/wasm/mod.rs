@@ -7,6 +7,7 @@ mod alarm;
 mod codes;
 mod config;
 mod foreign;
+mod handles;
 mod limits;
 mod pool;
 mod seed;

@@ -3,19 +3,17 @@
 //! A service is a handle and not an exported class: every method of a class costs 150 bytes in the core and as many in
 //! the glue, and there are two dozen.
 
-use std::process::abort;
-use std::sync::{Mutex, MutexGuard};
-
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use crate::classify::{classify, hint};
 use crate::decision::{Permit, Reason, Transition, Verdict};
 use crate::outcome::Outcome;
 use crate::queue::Terms;
-use crate::service::{Admission, Call, Ending, Next, Rejection, Service};
+use crate::service::{Admission, Call, Config, Ending, Next, Rejection, Service};
 use crate::time::{Instant, Span, WallTime};
 
 use super::codes::{NEWS, WAITERS, phase_code, reason_code, reason_of, verdict_code, verdict_of};
+use super::handles::Handles;
 use super::{config, foreign, seed, snapshot};
 
 /// A service, and the details of its last answer. The call, the attempt and their times are kept by the shell, which
@@ -37,32 +35,23 @@ struct Answer {
 }
 
 /// What the shell calls a service.
-pub(super) type Handle = u32;
+pub(super) use super::handles::Handle;
 
-/// The services by handle; `None` where the handle is free.
-static CORES: Mutex<Vec<Option<Box<Core>>>> = Mutex::new(Vec::new());
+static CORES: Handles<Core> = Handles::new();
 
 /// A new service with this configuration, which the shell has checked.
 #[wasm_bindgen]
 pub fn create(configuration: &JsValue) -> Handle {
-    let service = Service::limited(config::read(configuration), config::limits(configuration), seed::next());
-    let core = Some(Box::new(Core { service, answer: Answer::NONE }));
-    let mut cores = cores();
-    let free = cores.iter_mut().zip(0..).find(|(place, _)| place.is_none());
-    if let Some((place, handle)) = free {
-        *place = core;
-        return handle;
-    }
-    cores.push(core);
-    Handle::try_from(cores.len().saturating_sub(1)).unwrap_or(Handle::MAX)
+    let service = Service::new(Config::default(), seed::next());
+    let handle = CORES.add(Core { service, answer: Answer::NONE });
+    configure(handle, configuration);
+    handle
 }
 
 /// Forgets the service; the handle is free for another.
 #[wasm_bindgen]
 pub fn free(service: Handle) {
-    if let Some(place) = cores().get_mut(service as usize) {
-        *place = None;
-    }
+    CORES.free(service);
 }
 
 /// Another configuration.
@@ -80,7 +69,7 @@ pub fn configure(service: Handle, configuration: &JsValue) {
 #[wasm_bindgen]
 pub fn begin(service: Handle, now: f64, deadline: f64, priority: i32, group: u32) -> f64 {
     let now = Instant::from_ms(now);
-    ask(service, |core| {
+    CORES.ask_at_once(service, |core| {
         let admission = core.service.begin(now, &call(now, deadline, priority, group));
         core.admitted(admission)
     })
@@ -164,7 +153,7 @@ pub fn succeed(service: Handle, permit: f64, now: f64, started: f64, group: u32)
 #[wasm_bindgen]
 pub fn succeed_in(service: Handle, permit: f64, now: f64, started: f64, group: u32, lane: u32) -> u32 {
     let permit = permit_of(permit);
-    ask(service, |core| {
+    CORES.ask_at_once(service, |core| {
         core.service.succeed(Instant::from_ms(now), &permit, Instant::from_ms(started), group, lane);
         core.flags()
     })
@@ -413,17 +402,8 @@ pub fn window(service: Handle) -> f64 {
     ask(service, |core| core.answer.window)
 }
 
-/// Nobody holds the lock when JavaScript runs, and a handle that nobody holds is a mistake of the shell's: neither can
-/// fail, and if it does, it traps.
 pub(super) fn ask<T>(service: Handle, question: impl FnOnce(&mut Core) -> T) -> T {
-    match cores().get_mut(service as usize) {
-        Some(Some(core)) => question(core),
-        _ => abort(),
-    }
-}
-
-fn cores() -> MutexGuard<'static, Vec<Option<Box<Core>>>> {
-    CORES.try_lock().unwrap_or_else(|_| abort())
+    CORES.ask(service, question)
 }
 
 impl Core {

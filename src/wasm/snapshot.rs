@@ -50,7 +50,7 @@ pub(super) fn lane(service: &Service, now: Instant, lane: LaneNumber) -> Vec<f64
     for (quota, policy) in limits.quotas_of(lane) {
         for (index, window) in policy.windows.iter().enumerate() {
             let used = f64::from(quota.used(now, index, policy));
-            row.extend([used, f64::from(window.limit), window.length.as_f64()]);
+            add(&mut row, &[used, f64::from(window.limit), window.length.as_f64()]);
         }
     }
     row
@@ -62,15 +62,22 @@ pub(super) fn dump(limits: &Limits, quota: u32, now: Instant) -> Vec<f64> {
     let dump = quota.dump(now, policy);
     let mut row = vec![dump.rest.as_f64()];
     for kept in &dump.entries {
-        row.extend([kept.length.as_f64(), kept.age.as_f64(), f64::from(kept.count)]);
+        add(&mut row, &[kept.length.as_f64(), kept.age.as_f64(), f64::from(kept.count)]);
     }
     row
 }
 
 fn durations(row: &mut Vec<f64>, histogram: &Histogram) {
-    row.push(histogram.count() as f64);
-    row.extend([50, 95, 99].map(|percent| histogram.percentile(percent).as_f64()));
-    row.push(histogram.longest().as_f64());
+    add(row, &[histogram.count() as f64]);
+    for percent in [50, 95, 99] {
+        add(row, &[histogram.percentile(percent).as_f64()]);
+    }
+    add(row, &[histogram.longest().as_f64()]);
+}
+
+#[inline(never)]
+fn add(row: &mut Vec<f64>, numbers: &[f64]) {
+    row.extend_from_slice(numbers);
 }
 
 /// Hands out after the service was asked: JavaScript runs. Numbers always serialise; `null` would say that this changed.

@@ -1,5 +1,6 @@
 import vm from "node:vm";
 import { describe, expect, it, vi } from "vitest";
+import { userMessage, windowInWords } from "../../js/errors.ts";
 import {
   isRateLimitError,
   RateLimitConfigError,
@@ -217,10 +218,62 @@ describe("HttpRateLimitError", () => {
     expect(error.cause).toBe(details.originalError);
     expect(error.body).toStrictEqual({ code: details.code, retryAfterMs: 0 });
     expect(http().body).toStrictEqual({ code: details.code });
+    const limit = { maxRequests: 2, windowMs: 1_000 };
+    expect(new HttpRateLimitError(new RateLimitError({ ...details, summary: "", limit })).limit).toEqual(
+      limit,
+    );
   });
 
   it("is one class, whichever entry it comes from", () => {
     expect(supabase.HttpRateLimitError).toBe(HttpRateLimitError);
+  });
+});
+
+describe("the words of a full quota", () => {
+  const words = (windowMs: number | undefined, retryTime?: number): string =>
+    userMessage("RATE_LIMIT_QUOTA_EXHAUSTED", {
+      ...(windowMs !== undefined && {
+        limit: { maxRequests: 60, windowMs },
+        window: windowInWords(windowMs),
+      }),
+      retryTime,
+    });
+
+  it.each([
+    [1_000, "second"],
+    [60_000, "minute"],
+    [3_600_000, "hour"],
+    [86_400_000, "day"],
+    [10_000, "10 seconds"],
+    [300_000, "5 minutes"],
+    [90_000, "90 seconds"],
+    [172_800_000, "2 days"],
+    [250, "250 ms"],
+    [1, "1 ms"],
+    [1_500, "1500 ms"],
+  ])("%d ms are %s", (windowMs, window) => {
+    expect(words(windowMs)).toBe(`The limit of 60 per ${window} is reached. Next one later.`);
+  });
+
+  it("tell the time of day, as the user's platform writes it", () => {
+    const time = new Date(2026, 0, 1, 14, 5, 10);
+    const written = time.toLocaleTimeString(undefined, {
+      hour: "2-digit",
+      minute: "2-digit",
+      second: "2-digit",
+    });
+    expect(words(60_000, time.getTime())).toBe(
+      `The limit of 60 per minute is reached. Next one at ${written}.`,
+    );
+  });
+
+  it("leave out a window that there is not", () => {
+    expect(words(undefined, 0)).toMatch(/^The limit is reached\. Next one at .+\.$/);
+  });
+
+  it("do not touch braces in other values", () => {
+    const info = { limit: { maxRequests: 1, windowMs: 1 }, window: "{time} $& {n}" };
+    expect(userMessage("RATE_LIMIT_QUOTA_EXHAUSTED", info)).toContain("per {time} $& {n} is");
   });
 });
 

@@ -1,4 +1,6 @@
+import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { plainAlarm, platform, type Wait, Waits } from "../../js/host.ts";
 import { RateLimitService } from "../../js/index.ts";
 import { ManualHost } from "../../js/testing.ts";
 import type { Host, RateLimitConfig } from "../../js/types.ts";
@@ -152,6 +154,109 @@ describe("alarms", () => {
     await host.advance(60_000);
     expect(host.sleeping).toBe(0);
     for (const call of calls) expect(await call).toEqual({ value: "done" });
+  });
+});
+
+describe("Waits", () => {
+  interface Bench {
+    waits: Waits;
+    host: ManualHost;
+    woken: string[];
+    add(name: string, inMs: number, and?: () => void): Wait;
+  }
+
+  function bench(): Bench {
+    const host = new ManualHost();
+    const begun = host.now();
+    const waits = new Waits(platform(host, plainAlarm));
+    const woken: string[] = [];
+    const add = (name: string, inMs: number, and?: () => void): Wait =>
+      waits.add(begun + inMs, () => {
+        woken.push(name);
+        and?.();
+      });
+    return { waits, host, woken, add };
+  }
+
+  it("wake by time, and of equals the first to come first", async () => {
+    const { host, woken, add } = bench();
+    for (const [name, ms] of Object.entries({ d: 30, a: 10, e: 30, b: 20, f: 30, c: 20, g: 30 }))
+      add(name, ms);
+    await host.advance(19);
+    expect(woken.join("")).toBe("a");
+    await host.advance(1_000);
+    expect(woken.join("")).toBe("abcdefg");
+    expect(host.sleeping).toBe(0);
+  });
+
+  it("in any order of coming and going wake whom they should, when they should", async () => {
+    const wait = fc.record({ ms: fc.integer({ min: 0, max: 50 }), leaves: fc.boolean() });
+    await fc.assert(
+      fc.asyncProperty(fc.array(wait, { maxLength: 60 }), async (given) => {
+        const { waits, host, woken, add } = bench();
+        const all = given.map(({ ms }, i) => add(String(i), ms));
+        given.forEach(({ leaves }, i) => {
+          if (leaves) waits.remove(all[i]);
+        });
+        await host.advance(25);
+        const due = given.map(({ ms, leaves }, i) => ({ ms, leaves, i })).filter(({ leaves }) => !leaves);
+        const names = (until: number): string[] =>
+          due
+            .filter(({ ms }) => ms <= until)
+            .sort((a, b) => a.ms - b.ms || a.i - b.i)
+            .map(({ i }) => String(i));
+        expect(woken).toEqual(names(25));
+        await host.advance(50);
+        expect(woken).toEqual(names(50));
+        expect(host.sleeping).toBe(0);
+      }),
+    );
+  });
+
+  it("one that wakes may end another that is due, and begin one that is due at once; one that fails harms nobody", async () => {
+    const { waits, host, woken, add } = bench();
+    let second: Wait | undefined;
+    add("first", 10, () => {
+      waits.remove(second);
+      add("new", 0);
+      throw new Error("failed to wake");
+    });
+    second = add("second", 10);
+    add("third", 10);
+    await host.advance(10);
+    expect(woken).toEqual(["first", "third", "new"]);
+    expect(host.sleeping).toBe(0);
+  });
+
+  it("that have ended, or never were, may be ended again", async () => {
+    const { waits, host, woken, add } = bench();
+    const wait = add("once", 5);
+    await host.advance(5);
+    const other = add("other", 20);
+    for (const gone of [wait, wait, other, other, null, undefined]) waits.remove(gone);
+    await host.advance(100);
+    expect(woken).toEqual(["once"]);
+    expect(host.sleeping).toBe(0);
+  });
+
+  it("by the hundred thousand cost no more for each than alone", async () => {
+    let now = 0;
+    let ring = (): void => {};
+    const sleep = (): Promise<void> => new Promise((resolve) => (ring = resolve));
+    const waits = new Waits(platform({ now: () => now, sleep }, plainAlarm));
+    const begun = performance.now();
+    let woken = 0;
+    const all = Array.from({ length: 100_000 }, (_, i) =>
+      waits.add(1 + ((i * 7_919) % 100_000), () => woken++),
+    );
+    for (let i = 0; i < all.length; i += 2) waits.remove(all[i]);
+    // Half of them are due at one ring, the others each at one of its own.
+    for (now = 50_000; woken < 50_000 && now <= 101_000; now += 10) {
+      ring();
+      await new Promise(setImmediate);
+    }
+    expect(woken).toBe(50_000);
+    expect(performance.now() - begun).toBeLessThan(4_000);
   });
 });
 

@@ -29,7 +29,8 @@ describe("the core keeps nothing of", () => {
       (service, round) => {
         const permit = Math.abs(glue.begin(service, round, Number.NaN, 0, 1));
         const none = Number.NaN;
-        glue.end(service, permit, round, round, 1, 0, true, 0, 9, none, true, round, none, 0, 1, 0);
+        const lane = [0, 0, 0, 0, 0, none, false] as const;
+        glue.end(service, permit, round, round, 1, 0, true, 0, 9, none, true, round, none, 0, 1, 0, ...lane);
         while (glue.transition(service)) glue.until(service);
         glue.leave(service, round, glue.name(service), 0);
         glue.reset(service);

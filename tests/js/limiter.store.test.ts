@@ -16,8 +16,10 @@ const MINUTE = 60_000;
 const HOUR = 3_600_000;
 const DAY = 86_400_000;
 
-/** At most so late does a unit come back. */
-const LATE = 1 + 1 / 64;
+/** By then a unit that was used in a window of that length is back: at most a 64th late. */
+function over(windowMs: number): number {
+  return Math.ceil(windowMs * (1 + 1 / 64));
+}
 
 const CALLS = {
   windows: [
@@ -108,11 +110,11 @@ describe("snapshot and restore", () => {
     const first = limiterOf({ host });
     first.tryAcquire("k", { weight: 60 });
     const state = first.snapshot();
-    await host.advance(MINUTE * LATE);
+    await host.advance(over(MINUTE));
     const second = limiterOf({ host });
     second.restore(state);
     expect(second.status("k").windows).toMatchObject([{ used: 0 }, { used: 60 }]);
-    await host.advance(HOUR * LATE);
+    await host.advance(over(HOUR));
     const third = limiterOf({ host });
     third.restore(state);
     expect(third.status("k").windows).toMatchObject([{ used: 0 }, { used: 0 }]);
@@ -126,7 +128,7 @@ describe("snapshot and restore", () => {
     const second = limiterOf({ host, minIntervalMs: 5 * SECOND });
     second.restore(first.snapshot());
     expect(second.status("k").windows).toMatchObject([{ used: 60 }, { used: 60 }]);
-    await host.advance(MINUTE * LATE);
+    await host.advance(over(MINUTE));
     expect(second.tryAcquire("k")).toBe(true);
     second.updateLimits({ windows: null });
     await host.advance(5 * SECOND);
@@ -190,7 +192,8 @@ describe("snapshot and restore", () => {
     ["state", "{}"],
     ["state", []],
     ["state.version", {}],
-    ["state.version", { version: 2, keys: [], more: 1 }],
+    ["state.version", { version: 2, keys: [] }],
+    ["state.version", { groups: [], version: 2 }],
     ["state.version", { version: "1", keys: [] }],
     ["state.version", { keys: [] }],
     ["state.keys", { version: 1 }],
@@ -227,6 +230,28 @@ describe("snapshot and restore", () => {
       expect.objectContaining({ name: "RateLimitConfigError", field }),
     );
     expect(limiter.snapshot()).toEqual(before);
+  });
+
+  it("tell when there are more keys than there is room for", () => {
+    const host = new ManualHost();
+    const log = new Log();
+    const first = limiterOf({ host });
+    for (const key of ["a", "b", "c"]) first.tryAcquire(key);
+    const second = limiterOf({ host, maxKeys: 2, logger: log });
+    second.restore(first.snapshot());
+    expect(log.lines).toEqual([
+      "warn: [RateLimit] There is no room for 1 keys that were counted before: raise maxKeys",
+    ]);
+    expect(["a", "b"].map((key) => second.count(key))).toEqual([1, 1]);
+  });
+
+  it("can still be had after dispose", () => {
+    const limiter = limiterOf({ host: new ManualHost() });
+    limiter.tryAcquire("k");
+    const before = limiter.snapshot();
+    limiter.dispose();
+    expect(limiter.snapshot()).toEqual(before);
+    expect(before.keys).toHaveLength(1);
   });
 
   it("survive a state that makes no sense", () => {
@@ -324,9 +349,7 @@ describe("a store", () => {
     const limiter = limiterOf({ host, store: { key: "calls", storage } });
     const reservation = limiter.reserve("k", { weight: 3 });
     limiter.dispose();
-    expect(storage.state("calls").keys).toMatchObject([
-      { key: "k", taken: [[MINUTE, host.now(), 3], [HOUR]] },
-    ]);
+    expect(storage.state("calls").keys).toMatchObject([{ key: "k", taken: { length: 2 } }]);
     reservation?.giveBack();
     limiter.dispose();
     await host.advance(2 * SECOND);
@@ -334,12 +357,19 @@ describe("a store", () => {
     expect(host.sleeping).toBe(0);
   });
 
+  it("is not written by dispose when nothing has changed", () => {
+    const storage = new Memory();
+    limiterOf({ host: new ManualHost(), store: { key: "calls", storage } }).dispose();
+    expect(storage.writes).toBe(0);
+  });
+
   it("is written when the page goes, if there is something to write", () => {
     const page = new EventTarget();
     vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
     vi.stubGlobal("removeEventListener", page.removeEventListener.bind(page));
+    const host = new ManualHost();
     const storage = new Memory();
-    const limiter = limiterOf({ host: new ManualHost(), store: { key: "calls", storage } });
+    const limiter = limiterOf({ host, store: { key: "calls", storage } });
     page.dispatchEvent(new Event("pagehide"));
     expect(storage.writes).toBe(0);
     limiter.tryAcquire("k");
@@ -347,6 +377,7 @@ describe("a store", () => {
     expect(storage.writes).toBe(1);
     page.dispatchEvent(new Event("visibilitychange"));
     expect(storage.writes).toBe(1);
+    expect(host.sleeping).toBe(0);
     limiter.tryAcquire("k");
     page.dispatchEvent(new Event("visibilitychange"));
     expect(storage.writes).toBe(2);
@@ -384,8 +415,26 @@ describe("a store", () => {
     sabotage.trapIn = new Set();
     await vi.waitFor(() => expect(coreState()).toBe("ready"));
     expect(limiter.status("k").windows).toMatchObject([{ left: 0 }, { used: 50, left: 450 }]);
-    await host.advance(MINUTE * LATE);
+    await host.advance(over(MINUTE));
     expect(limiter.tryAcquire("k")).toBe(true);
+  });
+
+  it("is not needed to get back what snapshot() told; a key that was reset stays so", async () => {
+    const sabotage = sabotageCore();
+    vi.resetModules();
+    const { coreState } = await import("../../js/index.ts");
+    const fresh = await import("../../js/limiter.ts");
+    const host = new ManualHost();
+    const limiter = limiterOf({ host }, fresh.RateLimiter);
+    for (const key of ["a", "b"]) limiter.tryAcquire(key, { weight: 9 });
+    limiter.snapshot();
+    limiter.reset("a");
+    sabotage.trapIn = true;
+    limiter.count("b");
+    sabotage.trapIn = new Set();
+    await vi.waitFor(() => expect(coreState()).toBe("ready"));
+    const usedInTheHour = (key: string): number | undefined => limiter.status(key).windows[1]?.used;
+    expect([usedInTheHour("a"), usedInTheHour("b")]).toEqual([0, 9]);
   });
 
   it("is not overwritten while there is no core that could tell", async () => {
@@ -508,7 +557,7 @@ describe("by default the store is localStorage", () => {
     expect(after.count()).toBe(300);
     expect(after.tryAcquire("", { weight: 500 })).toBe(true);
     expect(after.tryAcquire()).toBe(false);
-    await vi.advanceTimersByTimeAsync(16 * HOUR + DAY / 64);
+    await vi.advanceTimersByTimeAsync(over(DAY) - 8 * HOUR);
     expect(after.count()).toBe(500);
     expect(vi.getTimerCount()).toBe(0);
   });

@@ -461,6 +461,14 @@ describe("the clock", () => {
     expect(await ended(waiting)).toEqual({ value: undefined });
   });
 
+  it("with fractions: the next permit is never in the past", async () => {
+    const host = new ManualHost({ now: 1_000_000.75 });
+    const limiter = new RateLimiter({ windows: { maxRequests: 2, windowMs: MINUTE }, host });
+    limiter.tryAcquire();
+    await host.advance(0.125);
+    expect(limiter.status().nextPermitAt).toBe(host.now());
+  });
+
   it("set back by an hour: never more than the limit, and nobody waits for the hour", async () => {
     let offset = 0;
     const manual = new ManualHost();
@@ -505,6 +513,14 @@ describe("updateLimits", () => {
     expect(limiter.tryAcquire()).toBe(false);
     limiter.updateLimits({ minIntervalMs: null });
     expect(limiter.tryAcquire()).toBe(true);
+  });
+
+  it("goes on from the last update, also with the weight that fits", () => {
+    const { limiter } = bench({ windows: { maxRequests: 10, windowMs: HOUR } });
+    limiter.updateLimits({ windows: { maxRequests: 5, windowMs: HOUR } });
+    limiter.updateLimits({ maxQueue: 3 });
+    expect(limiter.status().windows).toMatchObject([{ maxRequests: 5 }]);
+    expect(() => limiter.tryAcquire("k", { weight: 6 })).toThrow(/weight: expected at most 5/);
   });
 
   it("changes nothing when one field is not legal", () => {

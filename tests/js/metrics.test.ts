@@ -3,7 +3,10 @@ import type { CallStats, RateLimitConfig } from "../../js/types.ts";
 import { type Bench, bench, ended, refusal, rejection, script } from "./support/service.ts";
 
 const NONE = { count: 0, p50Ms: 0, p95Ms: 0, p99Ms: 0, maxMs: 0 };
-const NO_REJECTIONS = { maxRetries: 0, circuitOpen: 0, retryAfterTooLong: 0, deadline: 0, budget: 0 };
+const NO_REJECTIONS = {
+  ...{ maxRetries: 0, circuitOpen: 0, retryAfterTooLong: 0, deadline: 0, budget: 0 },
+  ...{ quota: 0, concurrency: 0, queueFull: 0 },
+};
 
 describe("getMetrics()", () => {
   it("has counted nothing at first", () => {
@@ -67,7 +70,8 @@ describe("rejected", () => {
     config: Partial<RateLimitConfig>;
     fail: (stage: Bench) => Promise<unknown>;
   }
-  const rows: Record<keyof CallStats["rejected"], Row> = {
+  /** Those of the limits: tests/js/limits.test.ts. */
+  const rows: Record<Exclude<keyof CallStats["rejected"], "quota" | "concurrency" | "queueFull">, Row> = {
     maxRetries: {
       config: { maxRetries: 1 },
       fail: ({ service }) => service.executeWithRetry(script(refusal())),

@@ -50,7 +50,7 @@ test("options and errors", () => {
     methods: ["getList", "create"],
     deadlineMs: null,
     onWait: ({ reason, untilTime, attempt }) => {
-      expectTypeOf(reason).toEqualTypeOf<"backoff" | "cooldown">();
+      expectTypeOf(reason).toEqualTypeOf<"backoff" | "cooldown" | "quota" | "concurrency" | "queue">();
       expectTypeOf({ untilTime, attempt }).toEqualTypeOf<{ untilTime: number; attempt: number }>();
     },
   };

@@ -129,15 +129,16 @@ export function createGateway({ upstream, control = false, now = Date.now, sleep
 
     counters.arrived(now());
     const write = request.method !== "GET" && request.method !== "HEAD";
-    const { limiter, refuse } = policy;
-    const waitMs = limiter.admit(now(), { write });
+    const { limiter, refuse, keyOf } = policy;
+    const arrival = { write, key: keyOf?.(request) ?? "" };
+    const waitMs = limiter.admit(now(), arrival);
     if (waitMs !== null) return refused(refuse(waitMs, request));
 
     counters.admitted(write);
     try {
       return await forward(request);
     } finally {
-      limiter.leave?.();
+      limiter.leave?.(arrival);
     }
   }
 

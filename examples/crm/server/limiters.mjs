@@ -3,12 +3,14 @@
  *
  * @typedef {object} Arrival
  * @property {boolean} write false for GET and HEAD
+ * @property {string} [key] whose request it is, where the mode counts each account, agent or campaign apart
  *
  * @typedef {object} Limiter
  * @property {string} rule the limit in words, for a table
  * @property {(now: number, arrival: Arrival) => number | null} admit null lets the request through; a number refuses
  *   it and says in how many milliseconds the next one can pass
- * @property {() => void} [leave] an admitted request has been answered
+ * @property {(arrival?: Arrival) => void} [leave] an admitted request has been answered
+ * @property {(arrival: Arrival) => void} [undo] the last admission did not count: another rule refused the request
  * @property {(admitted: { requests: number; writes: number }) => number} leastMs what the rule alone makes so many
  *   admitted requests take, for a client that knows the rule; from an unspent limit
  */
@@ -77,6 +79,9 @@ export function slidingLog({ limit, windowMs }) {
       log.push(now);
       return null;
     },
+    undo() {
+      log.pop();
+    },
     leastMs: ({ requests }) => wholeWindows(requests, limit) * windowMs,
   };
 }
@@ -97,6 +102,9 @@ export function concurrencyCap({ limit }) {
       return null;
     },
     leave() {
+      inside -= 1;
+    },
+    undo() {
       inside -= 1;
     },
     leastMs: () => 0,
@@ -146,6 +154,89 @@ export function writesOnly(limiter) {
     rule: `${limiter.rule}, only requests that write`,
     admit: (now, arrival) => (arrival.write ? limiter.admit(now, arrival) : null),
     leastMs: ({ writes }) => limiter.leastMs({ requests: writes, writes }),
+  };
+}
+
+/**
+ * Minimum interval: who comes sooner than `intervalMs` after the last admitted request is shut out for `blockMs`,
+ * whatever is sent meanwhile.
+ *
+ * @param {{ intervalMs: number; blockMs: number }} options
+ * @returns {Limiter}
+ */
+export function minimumInterval({ intervalMs, blockMs }) {
+  let last = Number.NEGATIVE_INFINITY;
+  let blockedUntil = Number.NEGATIVE_INFINITY;
+  return {
+    rule: `1 request every ${seconds(intervalMs)}, who is faster is blocked for ${seconds(blockMs)}`,
+    admit(now) {
+      if (now < blockedUntil) return blockedUntil - now;
+      if (now < last + intervalMs) {
+        blockedUntil = now + blockMs;
+        return blockMs;
+      }
+      last = now;
+      return null;
+    },
+    leastMs: ({ requests }) => Math.max(0, requests - 1) * intervalMs,
+  };
+}
+
+/**
+ * A rule that each key has to itself. Keys are kept as long as the gateway runs.
+ *
+ * @param {string} whose what the key names, for the table
+ * @param {() => Limiter} make an unspent limit
+ * @returns {Limiter}
+ */
+export function perKey(whose, make) {
+  /** @type {Map<string, Limiter>} */
+  const limiters = new Map();
+  const unspent = make();
+  return {
+    rule: `${unspent.rule} for each ${whose}`,
+    admit: (now, arrival) => limiterOf(arrival).admit(now, arrival),
+    leave: (arrival) => limiterOf(arrival).leave?.(arrival),
+    undo: (arrival) => limiterOf(arrival).undo?.(arrival),
+    // However the requests are spread, one of the keys has at least its share of them.
+    leastMs: ({ requests, writes }) => unspent.leastMs({ requests: share(requests), writes: share(writes) }),
+  };
+
+  /** @param {{ key?: string }} [arrival] */
+  function limiterOf({ key = "" } = {}) {
+    const limiter = limiters.get(key) ?? make();
+    limiters.set(key, limiter);
+    return limiter;
+  }
+
+  /** @param {number} number */
+  function share(number) {
+    return Math.ceil(number / Math.max(1, limiters.size));
+  }
+}
+
+/**
+ * Two rules that a request must both keep. What the second one refuses costs nothing with the first.
+ *
+ * @param {Limiter} first one that can `undo`
+ * @param {Limiter} second
+ * @returns {Limiter}
+ */
+export function both(first, second) {
+  return {
+    rule: `${first.rule}, and ${second.rule}`,
+    admit(now, arrival) {
+      const firstMs = first.admit(now, arrival);
+      if (firstMs !== null) return firstMs;
+      const secondMs = second.admit(now, arrival);
+      if (secondMs !== null) first.undo?.(arrival);
+      return secondMs;
+    },
+    leave(arrival) {
+      first.leave?.(arrival);
+      second.leave?.(arrival);
+    },
+    leastMs: (admitted) => Math.max(first.leastMs(admitted), second.leastMs(admitted)),
   };
 }
 

@@ -1,4 +1,4 @@
-/** What a refused client gets to read, per kind of gateway. Shapes: Kong, Cloudflare's error 1015, Supabase's guide. */
+/** What a refused client gets to read, per kind of gateway. Shapes: Kong, Cloudflare's error 1015, Supabase's guide, Twilio. */
 
 /** @param {number} waitMs @param {number | null} retryAfterSeconds overrides what the limiter found */
 export function tooManyRequests(waitMs, retryAfterSeconds) {
@@ -36,6 +36,16 @@ export function cloudflare1015(accept, waitMs, retryAfterSeconds) {
     status: 429,
     statusText: "Too Many Requests",
     headers: { ...headers, "content-type": plain ? "text/plain; charset=UTF-8" : "text/html; charset=UTF-8" },
+  });
+}
+
+/** Twilio's error 20429: a code and a page to read, and no word about when to come back. The request was not processed. */
+export function twilio20429() {
+  return json(429, {
+    code: 20429,
+    message: "Too Many Requests",
+    more_info: "https://www.twilio.com/docs/errors/20429",
+    status: 429,
   });
 }
 

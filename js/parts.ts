@@ -1,0 +1,75 @@
+/** What RateLimiter and Slots have in common: how a line is bounded, what happens without the core, where is logged. */
+
+import { merged, shellConfig } from "./config.ts";
+import type { AcquireOptions } from "./gate.ts";
+import type { OnCoreUnavailable } from "./lanes.ts";
+import { anObject, checked, count, oneOf, orNull, type Rule, type Rules } from "./rules.ts";
+import type { Host, Logger, LogLevel } from "./types.ts";
+
+/** Who waits, and for how many names there is room. */
+export interface LineLimits {
+  /** What happens to whoever may not go now: a place in line, or a rejection. Default `"wait"`. */
+  onLimit?: "wait" | "reject" | undefined;
+  /** How many may stand in line, under all names; one more is `RATE_LIMIT_QUEUE_FULL`. Default 10_000; 0 to 10_000_000. */
+  maxQueue?: number | undefined;
+  /** Names that are counted at a time; one more is refused while none is idle. Default 10_000; 1 to 1_000_000. */
+  maxKeys?: number | undefined;
+}
+
+export interface PartOptions {
+  /** What happens where limits cannot be checked. Default `"reject"`: `RATE_LIMIT_CORE_UNAVAILABLE`. */
+  onCoreUnavailable?: OnCoreUnavailable | undefined;
+  /** How much is logged. Default `"warn"`. */
+  logLevel?: LogLevel | undefined;
+  /** Where it is logged. Default `console`. */
+  logger?: Logger | undefined;
+  /** Stands in for the platform's clock and timers. */
+  host?: Partial<Host> | undefined;
+}
+
+export const LINE: Rules<LineLimits> = {
+  onLimit: oneOf("wait", "reject"),
+  maxQueue: count(0, 10_000_000),
+  maxKeys: count(1, 1_000_000),
+};
+
+/** The log is checked where it is made. */
+const anything: Rule = { expected: "anything", holds: () => true };
+
+export const PART: Rules<PartOptions> = {
+  onCoreUnavailable: oneOf("reject", "pass"),
+  logLevel: anything,
+  logger: anything,
+  host: anObject,
+};
+
+export const ACQUIRE: Rules<AcquireOptions> = {
+  signal: orNull({
+    expected: "an AbortSignal",
+    holds: (value) => typeof (value as Partial<AbortSignal> | null)?.addEventListener === "function",
+  }),
+  priority: aNumber(),
+  deadlineMs: aNumber(),
+};
+
+/** The options of one call, checked; nothing to check is the usual case. */
+export function optionsOf<T extends object>(given: T | undefined, rules: Rules<T>): Partial<T> {
+  return given === undefined ? {} : checked("options", given, rules);
+}
+
+export function lineOf({ onLimit, maxQueue = 10_000, maxKeys = 10_000 }: LineLimits): {
+  reject: boolean;
+  maxQueue: number;
+  maxKeys: number;
+} {
+  return { reject: onLimit === "reject", maxQueue, maxKeys };
+}
+
+/** @throws RateLimitConfigError when it is no logger, or no level. */
+export function logOf({ logger, logLevel }: Pick<PartOptions, "logger" | "logLevel">): Logger {
+  return shellConfig(merged({}, { logger, logLevel })).log;
+}
+
+function aNumber(): Rule {
+  return { expected: "a number", holds: (value) => typeof value === "number" && !Number.isNaN(value) };
+}

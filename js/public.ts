@@ -1,0 +1,33 @@
+/** The types of the default entry. */
+
+export type {
+  Capacity,
+  CapacityPlan,
+  CircuitBreakerOptions,
+  Environment,
+  EnvironmentOptions,
+  ExecuteOptions,
+  JobInfo,
+  KeyStatus,
+  Lease,
+  LimiterState,
+  OperationStatus,
+  PoolOptions,
+  QuotaStatus,
+  RateLimiterOptions,
+  RegistryOptions,
+  RegistryState,
+  Reservation,
+  ServiceLimiter,
+  ServiceLimiters,
+  ServiceStatus,
+  SlotsOptions,
+  SpendOptions,
+  StateStorage,
+  StoreOptions,
+  SubmitOptions,
+  WaitOptions,
+  WasmSource,
+  WindowStatus,
+} from "./api.ts";
+export type * from "./types.ts";
