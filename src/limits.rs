@@ -111,7 +111,7 @@ impl Limits {
     }
 
     /// A lane of an operation, or how long until there may be one. Where there are too many, it is an idle one that
-    /// loses its former needs. `waits`: whether somebody stands in a lane.
+    /// loses its former needs. `waits`: whether somebody stands in a lane, or sleeps and will.
     pub fn lane(
         &mut self,
         now: Instant,
@@ -163,7 +163,9 @@ impl Limits {
 
     /// May an attempt start? No effect. `rank`: its place in line.
     pub fn check(&self, now: Instant, terms: &Terms, rank: i64) -> Leave {
-        let Some(lane) = self.lanes.get(terms.lane as usize) else { return Leave::Go };
+        let Some(lane) = self.lanes.get(terms.lane as usize).filter(|_| terms.lane != 0) else {
+            return Leave::Go;
+        };
         let cap = (terms.concurrency > 0).then_some(terms.concurrency);
         if let Some(full) = self.slots.check(now, terms.lane, lane.operation, cap) {
             return Leave::Slots(full);

@@ -435,7 +435,7 @@ impl Service {
     /// A lane of this operation, or how long until there may be one.
     pub fn lane(&mut self, now: Instant, operation: u32) -> Result<LaneNumber, Span> {
         let line = &self.line;
-        self.limits.lane(now, operation, |lane| line.standing_in(lane) > 0)
+        self.limits.lane(now, operation, |lane| line.is_used(lane))
     }
 
     /// When an ordinary call of the lane may go, as far as anybody knows; `None`: that depends on others.

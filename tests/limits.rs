@@ -410,6 +410,17 @@ fn a_key_is_forgotten_only_when_it_is_idle_and_a_new_one_is_refused_before() {
 }
 
 #[test]
+fn the_lane_of_one_who_sleeps_before_a_retry_is_not_given_to_another_key() {
+    let mut world = World::limited(LimitsConfig { max_keys: 1, ..slots(5) });
+    let lane = world.lane(0, &[]);
+    world.begin_with("a", in_lane(lane)).end("a", REFUSED);
+    assert_eq!(world.waiting(), ["a"]);
+    assert!(world.service.lane(at(0), 0).is_err());
+    world.until(5_000).end("a", Verdict::Success);
+    assert_eq!(world.service.lane(at(5_000), 0), Ok(lane));
+}
+
+#[test]
 fn a_day_of_sleep_lets_everybody_go_by_the_limits_that_hold_then() {
     let mut world = World::limited(quotas(vec![windows(&[window(2, 60_000)])]));
     let lane = world.lane(0, &[0]);

@@ -87,6 +87,8 @@ struct Seat {
 struct Lane {
     standing: Heap,
     rest: Rest,
+    /// How many stand in it, or sleep and will.
+    members: u32,
 }
 
 /// Where a lane is.
@@ -156,17 +158,18 @@ impl Line {
 
     /// Takes one out, wherever it waits; `None` when nobody of that name waits.
     pub fn leave(&mut self, name: Name) -> Option<Waiter> {
-        let Seat { waiter, sleeps, .. } = self.seats.get_mut(name as usize)?.take()?;
+        let Seat { waiter, sleeps } = self.seats.get_mut(name as usize)?.take()?;
         self.free.push(name);
         if waiter.deadline.is_some() {
             self.hurried.take(name, &mut self.hurried_places);
         }
+        let lane = self.lanes.get_mut(waiter.terms.lane as usize)?;
+        lane.members = lane.members.wrapping_sub(1);
         if sleeps {
             self.sleeping.take(name, &mut self.places);
             return Some(waiter);
         }
         self.standing = self.standing.saturating_sub(1);
-        let lane = self.lanes.get_mut(waiter.terms.lane as usize)?;
         let was_front = lane.standing.first().is_some_and(|front| front.name == name);
         lane.standing.take(name, &mut self.places);
         let rest = if lane.standing.is_empty() { Rest::Empty } else { Rest::Ready };
@@ -275,6 +278,11 @@ impl Line {
         self.lanes.get(lane as usize).map_or(0, |lane| lane.standing.len())
     }
 
+    /// Whether somebody stands in a lane, or sleeps and will.
+    pub fn is_used(&self, lane: LaneNumber) -> bool {
+        self.lanes.get(lane as usize).is_some_and(|lane| lane.members > 0)
+    }
+
     /// When the next sleeper or lane wakes, or a deadline comes.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let time = |heap: &Heap| heap.first().map(|first| first.time());
@@ -290,6 +298,9 @@ impl Line {
         if let Some(free) = self.seats.get_mut(name as usize) {
             *free = Some(Seat { waiter: *waiter, sleeps });
         }
+        if let Some(lane) = self.lane_of(waiter) {
+            lane.members = lane.members.wrapping_add(1);
+        }
         if let Some(deadline) = waiter.deadline {
             let entry = Entry { coming: self.comings, ..Entry::at(deadline, name) };
             self.hurried.put(entry, &mut self.hurried_places);
@@ -297,13 +308,17 @@ impl Line {
         (name, self.comings)
     }
 
-    fn enter_lane(&mut self, name: Name, coming: u64, waiter: &Waiter) {
-        let number = waiter.terms.lane;
-        let index = number as usize;
+    fn lane_of(&mut self, waiter: &Waiter) -> Option<&mut Lane> {
+        let index = waiter.terms.lane as usize;
         if self.lanes.len() <= index {
             self.lanes.resize_with(index.wrapping_add(1), Lane::default);
         }
-        let Some(lane) = self.lanes.get_mut(index) else { return };
+        self.lanes.get_mut(index)
+    }
+
+    fn enter_lane(&mut self, name: Name, coming: u64, waiter: &Waiter) {
+        let number = waiter.terms.lane;
+        let Some(lane) = self.lanes.get_mut(number as usize) else { return };
         lane.standing.put(Entry { rank: rank_in_line(waiter), coming, name }, &mut self.places);
         self.standing = self.standing.saturating_add(1);
         // Another front may need less than the one that rests.
