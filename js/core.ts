@@ -38,10 +38,7 @@ export function coreState(): CoreState {
   return state;
 }
 
-/**
- * Something that lives in the core: what its functions are called with. Given back when nobody holds it any more.
- * @internal
- */
+/** Something that lives in the core: what its functions are called with. Given back when nobody holds it any more. */
 export class CoreHandle {
   readonly #handle: number;
   readonly #free: (handle: number) => void;
@@ -73,10 +70,7 @@ export class CoreHandle {
   }
 }
 
-/**
- * A service in the core.
- * @internal
- */
+/** A service in the core. */
 export class ServiceCore extends CoreHandle {
   constructor(config: object) {
     super(() => glue.create(config), glue.free);

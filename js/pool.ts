@@ -113,9 +113,10 @@ export class Pool {
       const { priority, dedupeKey, signal } = legalOptions(options);
       if (signal?.aborted) throw abortReason(signal);
       if (dedupeKey !== undefined) return this.#join(dedupeKey, job, priority, signal) as Promise<T>;
-      const task = new Task(job, priority, this.#batch);
+      if (!signal) return this.#enter(new Task(job, priority, this.#batch)) as Promise<T>;
+      const task = new HeldTask(job, priority, this.#batch);
       const outcome = this.#enter(task) as Promise<T>;
-      return signal ? orAborted(outcome, signal, (reason) => this.#takeBack(task, reason)) : outcome;
+      return orAborted(outcome, signal, (reason) => this.#takeBack(task, reason));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -196,7 +197,9 @@ export class Pool {
   #enter(task: Task): Promise<unknown> {
     if (this.#closing !== null) throw refusal("RATE_LIMIT_POOL_CLOSED", "The pool is closed. ");
     task.coming = this.#comings++;
-    task.arrival = this.#platform.now() - this.#origin;
+    const since = this.#platform.now() - this.#origin;
+    // The result of a subtraction is a number on the heap until it is said to be a small integer.
+    task.arrival = since < SMALL ? since | 0 : since;
     const place = this.#outside.size > 0 ? FULL : this.#placeFor(task);
     if (place === UNAVAILABLE) throw unavailable();
     if (place === FULL && !this.#waitsForRoom) {
@@ -261,22 +264,23 @@ export class Pool {
   }
 
   #start(name: number): void {
-    const task = this.#queue[name];
-    if (task === undefined) return;
-    this.#unput(task);
-    this.#release(task);
+    const task = this.#unput(name);
+    if (task !== undefined) this.#release(task);
   }
 
   #put(task: Task, name: number): void {
-    task.name = name;
+    if (task instanceof HeldTask) task.name = name;
     this.#queue[name] = task;
     this.#depth++;
   }
 
-  #unput(task: Task): void {
-    this.#queue[task.name] = undefined;
-    task.name = NOBODY;
+  #unput(name: number): Task | undefined {
+    const task = this.#queue[name];
+    if (task === undefined) return undefined;
+    if (task instanceof HeldTask) task.name = NOBODY;
+    this.#queue[name] = undefined;
     this.#depth--;
+    return task;
   }
 
   /** Gives work to all workers, and room to those outside. */
@@ -304,18 +308,18 @@ export class Pool {
   }
 
   /** Nobody waits for the job any more. */
-  #takeBack(task: Task, reason: unknown): void {
+  #takeBack(task: HeldTask, reason: unknown): void {
     const { name, batch } = task;
     task.job = null;
     if (name !== NOBODY) {
-      this.#unput(task);
+      this.#unput(name);
       this.#ask((handle) => glue.pool_leave(handle, name));
       this.#letIn();
       this.#left(batch);
     } else if (this.#outside.leave(task)) {
       this.#left(batch);
     } else {
-      task.stop(reason);
+      task.info.stop(reason);
     }
   }
 
@@ -334,7 +338,7 @@ export class Pool {
   }
 
   #share(key: string, job: Job, priority: number): Shared {
-    const task = new Task(job, priority, this.#batch);
+    const task = new HeldTask(job, priority, this.#batch);
     let settle: (outcome: Promise<unknown>) => void = () => {};
     const outcome = new Promise<unknown>((resolve) => {
       settle = resolve;
@@ -467,21 +471,19 @@ export class Pool {
     }
     // While it is to return, those in the queue wait for it.
     if (!this.#passes && isReturning()) return;
-    for (const task of [...this.#inOrder(), ...this.#outside.all()]) {
-      this.#pull(task);
+    const everybody = [...this.#inOrder(), ...this.#outside.all()];
+    this.#queue = [];
+    this.#depth = 0;
+    for (const task of everybody) {
+      this.#outside.leave(task);
+      if (task instanceof HeldTask) task.name = NOBODY;
       if (this.#passes) this.#release(task);
       else this.#refuse(task, unavailable());
     }
   }
-
-  /** Takes out one that waits, in the queue or outside of it. */
-  #pull(task: Task): void {
-    if (task.name === NOBODY) this.#outside.leave(task);
-    else this.#unput(task);
-  }
 }
 
-/** A job and where it is. One of them may stand in the queue for each of a million jobs, so it has few fields. */
+/** A job. A queue may hold a million of them: every field is eight bytes for each. */
 class Task {
   /** `null` once it has begun, or was taken back. */
   job: Job | null;
@@ -490,17 +492,27 @@ class Task {
   /** Its number: those of one rank go in this order. */
   coming = 0;
   arrival = 0;
-  /** In the queue; NOBODY: it is not there. */
-  name = NOBODY;
-  /** Ends its wait: with itself it begins, with a rejection that is its end. */
+  /** Ends its wait: with itself it begins, with a rejection it is over. */
   go: (turn: Task | Promise<never>) => void = neverWaited;
-  #controller: AbortController | null = null;
 
   constructor(job: Job, priority: number, batch: Batch) {
     this.job = job;
     this.priority = priority;
     this.batch = batch;
   }
+}
+
+type Job = (info: JobInfo) => unknown;
+
+/** One that may be taken back. */
+class HeldTask extends Task {
+  /** In the queue; NOBODY: it is not there. */
+  name = NOBODY;
+  readonly info = new Info();
+}
+
+class Info implements JobInfo {
+  #controller: AbortController | null = null;
 
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
@@ -513,24 +525,9 @@ class Task {
   }
 }
 
-type Job = (info: JobInfo) => unknown;
-
-/** What a job sees of its task. */
-class Info implements JobInfo {
-  readonly #task: Task;
-
-  constructor(task: Task) {
-    this.#task = task;
-  }
-
-  get signal(): AbortSignal {
-    return this.#task.signal;
-  }
-}
-
 /** A job that several may wait for. */
 interface Shared {
-  readonly task: Task;
+  readonly task: HeldTask;
   readonly outcome: Promise<unknown>;
   /** How many have not left. */
   holders: number;
@@ -605,7 +602,7 @@ const TURNS_TO_HEAR = 5;
 /** Calls the job. One that throws before its first `await` has failed like any other. */
 function settlementOf(job: Job, task: Task): Promise<unknown> {
   try {
-    return Promise.resolve(job(new Info(task)));
+    return Promise.resolve(job(task instanceof HeldTask ? task.info : new Info()));
   } catch (error) {
     return Promise.reject(error);
   }
@@ -631,6 +628,9 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal, left: (reason: u
     );
   });
 }
+
+/** Fits into a small integer of every engine; milliseconds of twelve days. */
+const SMALL = 2 ** 30;
 
 function neverWaited(): void {}
 

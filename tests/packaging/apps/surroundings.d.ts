@@ -24,5 +24,8 @@ declare const winner: number;
 declare const loser: number;
 
 declare function showMessage(text: string): void;
+declare function sendMessage(to: string, options: { signal: AbortSignal }): Promise<void>;
+declare function dial(number: string): Promise<void>;
+declare const phone: string;
 declare function showWaiting(untilTime: number): void;
 declare function notifyThatItTakesLonger(untilTime: number): void;
