@@ -48,6 +48,8 @@ pub mod pool;
 
 pub mod limits;
 
+pub mod pacer;
+
 pub mod record;
 
 pub mod service;
