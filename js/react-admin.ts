@@ -19,6 +19,7 @@ import {
   rateLimitService,
   type WaitInfo,
 } from "./index.ts";
+import { isDirect } from "./react-admin/direct.ts";
 
 /** The methods of react-admin's data providers. */
 export type DataProviderMethod =
@@ -103,7 +104,7 @@ function methodFor(provider: object, key: PropertyKey, method: Method, settings:
     method,
     guardians.get(method) === service
       ? run
-      : (args) => guardedCall(key as DataProviderMethod, run, args, settings),
+      : (args) => (isDirect(args) ? run(args) : guardedCall(key as DataProviderMethod, run, args, settings)),
   );
   guardians.set(guarded, service);
   return guarded;
