@@ -276,11 +276,16 @@ function isAbort(error: unknown): boolean {
 
 /** What the core is made from. */
 function configOf(given: Partial<CircuitBreakerOptions>): object {
-  const { failureThreshold, failureRatio = null, lastCalls = null, windowMs = null } = given;
+  const {
+    failureThreshold,
+    failureRatio = null,
+    minimumCalls = 10,
+    lastCalls = null,
+    windowMs = null,
+  } = given;
   refuseContradictions(given);
-  const { minimumCalls = Math.min(10, lastCalls ?? 10) } = given;
   return {
-    circuit: { each: true, ratio: failureRatio, minimumCalls, lastCalls, windowMs },
+    circuit: { ratio: failureRatio, minimumCalls, lastCalls, windowMs },
     circuitBreakerThreshold: failureThreshold ?? 5,
     circuitResetMs: given.resetTimeout ?? 60_000,
     halfOpenProbes: given.halfOpenProbes ?? 1,

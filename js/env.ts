@@ -1,8 +1,8 @@
 import { RateLimitConfigError } from "./errors.ts";
-import { MOST_AT_A_TIME } from "./plan.ts";
+import { LIMITS, MOST_AT_A_TIME } from "./plan.ts";
 import { presetServices } from "./presets.ts";
 import { RateLimiterRegistry, type RegistryOptions } from "./registry.ts";
-import { count, type Rule } from "./rules.ts";
+import { anObject, checked, count, legal, type Rule } from "./rules.ts";
 import type { ServiceLimits, WindowLimit } from "./types.ts";
 
 /** Variables by name, as `process.env` has them. */
@@ -35,10 +35,13 @@ export interface EnvironmentOptions extends RegistryOptions {
  */
 export function registryFromEnv(
   env: Environment = processEnvironment(),
-  { services = presetServices(), ...options }: EnvironmentOptions = {},
+  given: EnvironmentOptions = {},
 ): RateLimiterRegistry {
+  legal("options", given, anObject);
+  const { services = presetServices(), ...options } = given;
   const read = new Reader(env);
   const enabled = read.flag("RATE_LIMIT_ENABLED") ?? options.enabled;
+  legal("services", services, anObject);
   const changed = Object.entries(services).map(([name, limits]) => [name, withVariables(name, limits, read)]);
   return new RateLimiterRegistry(Object.fromEntries(changed), {
     ...options,
@@ -46,7 +49,8 @@ export function registryFromEnv(
   });
 }
 
-function withVariables(service: string, limits: ServiceLimits, read: Reader): ServiceLimits {
+function withVariables(service: string, given: ServiceLimits, read: Reader): ServiceLimits {
+  const limits = checked<ServiceLimits>(service, given, LIMITS, `${service}.`);
   const own = (suffix: string): string[] => variableNames(service).map((name) => name + suffix);
   const concurrency = read.number(CONCURRENCY, ...own("_CONCURRENCY_LIMIT"), "DEFAULT_CONCURRENCY_LIMIT");
   const windowMs = read.number(WINDOW, ...own("_RATE_LIMIT_WINDOW"), "DEFAULT_RATE_LIMIT_WINDOW");
@@ -91,6 +95,7 @@ class Reader {
   readonly #env: Environment;
 
   constructor(env: Environment) {
+    legal("env", env, anObject);
     this.#env = env;
   }
 

@@ -108,7 +108,7 @@ export class Lanes {
     return lane.number;
   }
 
-  /** The plan has changed. */
+  /** The plan has changed: each lane is told what it needs once more, by whoever next comes to it. */
   planned(): void {
     this.#edition++;
   }

@@ -1,6 +1,6 @@
 import * as glue from "../pkg/core.js";
 import type { ServiceCore } from "./core.ts";
-import { Lanes, type LimitsPlan, NoIdleKey, type Place } from "./lanes.ts";
+import { Lanes, type LimitsPlan, type Place, type PolicyPlan } from "./lanes.ts";
 
 /** A slot that somebody has. */
 export interface Slot {
@@ -62,6 +62,17 @@ export class Limits {
     this.lanes.planned();
   }
 
+  /** Whether a call meets no limit there, and needs nobody to count. */
+  isFree({ operation, concurrency, needs }: Place): boolean {
+    const { plan } = this;
+    const caps = [plan.concurrency, plan.concurrencyPerKey, plan.concurrencyPerOperation[operation]];
+    return (
+      concurrency === 0 &&
+      caps.every((cap) => cap == null) &&
+      needs.every(({ policy }) => isEmpty(plan.policies[policy]))
+    );
+  }
+
   /** Notes a slot that the core has given. */
   take(core: ServiceCore, permit: number, now: number, lane: number, place: Place, group: number): Slot {
     this.#forgetExpired(now);
@@ -88,8 +99,9 @@ export class Limits {
   }
 
   /**
-   * Tells a new core what the last one knew. Windows of up to a minute count as full, because nobody else has counted;
-   * the slots of those who run are taken again, as takings of no weight that spend nothing, and their leases begin anew.
+   * Tells a new core, which has no caps yet, what the last one knew. Windows of up to a minute count as full, because nobody
+   * else has counted; the slots of those who run are taken again, as takings of no weight that spend nothing, and their
+   * leases begin anew.
    */
   restore(core: ServiceCore, now: number): void {
     const { handle } = core;
@@ -98,16 +110,12 @@ export class Limits {
     for (const slot of this.#taken) {
       slot.core = core;
       slot.permit = 0;
-      try {
-        slot.lane = this.lanes.of(core, now, slot.place);
-      } catch (error) {
-        // Fewer keys are allowed than before: this one is no longer counted.
-        if (error instanceof NoIdleKey) continue;
-        throw error;
-      }
+      slot.lane = this.lanes.of(core, now, slot.place);
       slot.permit = Math.abs(glue.try_in(handle, now, slot.group, slot.lane, 0, 0, 0, 0));
       slot.expiresAt = now + (this.plan.leaseMs ?? Number.POSITIVE_INFINITY);
     }
+    // Their places may be of an earlier plan: whoever comes next says what the lanes need now.
+    this.lanes.planned();
   }
 
   #forgetExpired(now: number): void {
@@ -117,6 +125,10 @@ export class Limits {
       this.#taken.delete(slot);
     }
   }
+}
+
+function isEmpty(policy: PolicyPlan | undefined): boolean {
+  return !policy || (policy.windows.length === 0 && policy.intervalMs === 0);
 }
 
 /** From the numbers of the core: `lane` in src/wasm/snapshot.rs. */

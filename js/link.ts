@@ -60,6 +60,8 @@ export class Link {
         this.ask(({ handle }) => glue.leave(handle, this.platform.now(), name, reason)),
     });
     this.#unwatch = Link.#watchCore(new WeakRef(this));
+    collected ??= new FinalizationRegistry((unwatch) => unwatch());
+    collected.register(this, this.#unwatch);
   }
 
   /** The core of the present instance, built where it is missing. */
@@ -181,6 +183,8 @@ export class Link {
     const { arrival, deadline, priority, group } = call;
     const { weight, concurrency, limit, windowMs } = call.place ?? NOWHERE;
     const lane = this.#enterLane(core, now, call);
+    // Its place may be of an earlier plan: whoever comes next says what the lane needs now.
+    this.limits?.lanes.planned();
     // biome-ignore format: the call, then what it needs
     return glue.admit(
       core.handle, now, arrival, deadline, priority, group,
@@ -221,13 +225,16 @@ export class Link {
 
   /** Begins a slot's lease anew: when it ends, `Infinity` where slots have none, `null` when the slot is no longer held. */
   renew(slot: Slot): number | null {
+    // First of all, because a new core takes the slot again.
+    const core = this.current();
     if (!this.limits?.holds(slot)) return null;
     const now = this.platform.now();
+    // It was taken while slots had no lease, and is held until it is released, whatever the plan says now.
+    if (slot.expiresAt === Number.POSITIVE_INFINITY) return slot.expiresAt;
     const { leaseMs } = this.limits.plan;
-    if (leaseMs === null && slot.expiresAt === Number.POSITIVE_INFINITY) return slot.expiresAt;
     // While there is no core nobody takes it back.
     let until = now + (leaseMs ?? Number.POSITIVE_INFINITY);
-    if (this.current() !== null && slot.permit !== 0) {
+    if (core !== null && slot.permit !== 0) {
       until = this.ask(({ handle }) => glue.renew(handle, slot.permit, now)) ?? until;
     }
     if (Number.isNaN(until)) {
@@ -391,7 +398,13 @@ export class Link {
   /** Slots first: they are taken again before an isolated circuit or a cooldown would refuse that. */
   #restore(core: ServiceCore): void {
     const now = this.platform.now();
-    if (this.#wasLost) this.limits?.restore(core, now);
+    if (this.#wasLost && this.limits) {
+      // Less may be allowed than when those who run were let go: all of them are counted.
+      const config = this.#owner.config();
+      glue.configure(core.handle, { ...config, limits: { ...this.limits.plan, ...ALL_ALLOWED } });
+      this.limits.restore(core, now);
+      glue.configure(core.handle, config);
+    }
     this.#wasLost = true;
     this.#owner.restore?.(core);
     const until = this.#waiters.heldUntil();
@@ -403,12 +416,10 @@ export class Link {
    * Static, because closures of one function keep alive whatever any of them holds.
    */
   static #watchCore(link: WeakRef<Link>): () => void {
-    const unwatch = onCoreState((state) => {
+    return onCoreState((state) => {
       const followed = link.deref();
       if (followed) followed.#coreChanged(state);
-      else unwatch();
     });
-    return unwatch;
   }
 
   #coreChanged(state: CoreState): void {
@@ -421,3 +432,14 @@ export class Link {
     this.#owner.coreChanged(state);
   }
 }
+
+/** What listened to the core for links that are gone: states change seldom, and links may be made by the million. */
+let collected: FinalizationRegistry<() => void> | null = null;
+
+/** The most that a plan can say. */
+const ALL_ALLOWED = {
+  concurrency: null,
+  concurrencyPerKey: null,
+  concurrencyPerOperation: [],
+  maxKeys: 1_000_000,
+};

@@ -33,20 +33,29 @@ export const LINE: Rules<LineLimits> = {
   maxKeys: count(1, 1_000_000),
 };
 
-/** The log is checked where it is made. */
-const anything: Rule = { expected: "anything", holds: () => true };
+/** What is checked where it is used: the log where it is made, a field of `retry` with the others. */
+export const anything: Rule = { expected: "anything", holds: () => true };
+
+/** What a host leaves out is the platform's. Its methods may be inherited. */
+export const aHost: Rule = {
+  expected: "an object with functions: now, random, sleep",
+  holds: (value) =>
+    anObject.holds(value) && HOST.every((name) => isLeftOutOrFunction((value as Partial<Host>)[name])),
+};
+
+const HOST = ["now", "random", "sleep"] as const;
 
 export const PART: Rules<PartOptions> = {
   onCoreUnavailable: oneOf("reject", "pass"),
   logLevel: anything,
   logger: anything,
-  host: anObject,
+  host: aHost,
 };
 
 export const ACQUIRE: Rules<AcquireOptions> = {
   signal: orNull({
     expected: "an AbortSignal",
-    holds: (value) => typeof (value as Partial<AbortSignal> | null)?.addEventListener === "function",
+    holds: isSignal,
   }),
   priority: aNumber(),
   deadlineMs: aNumber(),
@@ -68,6 +77,15 @@ export function lineOf({ onLimit, maxQueue = 10_000, maxKeys = 10_000 }: LineLim
 /** @throws RateLimitConfigError when it is no logger, or no level. */
 export function logOf({ logger, logLevel }: Pick<PartOptions, "logger" | "logLevel">): Logger {
   return shellConfig(merged({}, { logger, logLevel })).log;
+}
+
+function isLeftOutOrFunction(value: unknown): boolean {
+  return value === undefined || typeof value === "function";
+}
+
+function isSignal(value: unknown): boolean {
+  const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
+  return typeof aborted === "boolean" && typeof addEventListener === "function";
 }
 
 function aNumber(): Rule {

@@ -3,7 +3,7 @@
 import { merged } from "./config.ts";
 import { RateLimitConfigError } from "./errors.ts";
 import type { LimitsPlan, Need, OnCoreUnavailable, Place, PolicyPlan } from "./lanes.ts";
-import { ACQUIRE, LINE, lineOf } from "./parts.ts";
+import { ACQUIRE, anything, LINE, lineOf } from "./parts.ts";
 import {
   aBoolean,
   anObject,
@@ -370,7 +370,7 @@ const windows: Rule = {
   each: aWindow,
 };
 
-const LIMITS: Rules<ServiceLimits> = {
+export const LIMITS: Rules<ServiceLimits> = {
   concurrency: orNull(count(1, MOST_AT_A_TIME)),
   concurrencyPerKey: orNull(count(1, MOST_AT_A_TIME)),
   concurrencyPerOperation: namesTo(count(1, MOST_AT_A_TIME)),
@@ -379,7 +379,7 @@ const LIMITS: Rules<ServiceLimits> = {
   minIntervalMs: milliseconds(0, YEAR_MS),
   smooth: aBoolean,
   attemptTimeoutMs: orNull(milliseconds(1, YEAR_MS)),
-  retry: anObject,
+  retry: namesTo(anything),
   onCoreUnavailable: oneOf("reject", "pass"),
   ...LINE,
 };

@@ -6,6 +6,7 @@ import type { QuotaState } from "./gate.ts";
 import { type Platform, platform } from "./host.ts";
 import type { Place } from "./lanes.ts";
 import type { LaneStatus } from "./limits.ts";
+import { aHost } from "./parts.ts";
 import {
   type LimitKey,
   type LimitsInForce,
@@ -176,6 +177,7 @@ export class RateLimiterRegistry {
     try {
       const member = this.#members.get(service) ?? this.#member(service);
       const spot = member.spot(service, operation);
+      if (typeof fn !== "function") throw new TypeError("withRateLimit: fn must be a function.");
       if (overrides === undefined || overrides === null) {
         return member.service.executeIn(spot.place, fn, spot.context);
       }
@@ -289,7 +291,7 @@ const OTHERS = "default";
 
 const VERSION = 1;
 
-const OPTIONS: Rules<RegistryOptions> = { host: anObject, config: anObject, enabled: aBoolean };
+const OPTIONS: Rules<RegistryOptions> = { host: aHost, config: anObject, enabled: aBoolean };
 
 type Listen = (name: string, service: RateLimitService) => void;
 
@@ -476,18 +478,22 @@ class Member {
   #operationStatus(operation: Operation, lanes: readonly Lane[]): OperationStatus {
     const plain = placeOf(operation, undefined);
     const status = this.#service?.link.status(plain) ?? null;
+    // Where there is no room for the lane of plain calls, those of the keys know who runs.
+    let inFlight = status?.operationInFlight ?? 0;
     let queued = status?.waiting ?? 0;
     const keys: OperationStatus["keys"] = [];
     for (const { limitKey, place } of lanes) {
       if (place.name === plain.name) continue;
-      const key = this.#keyStatus(operation, this.#service?.link.status(place) ?? null);
+      const own = this.#service?.link.status(place) ?? null;
+      const key = this.#keyStatus(operation, own);
+      inFlight = own?.operationInFlight ?? inFlight;
       queued += key.queued;
       if (limitKey !== undefined) keys.push({ key: limitKey, ...key });
     }
     keys.sort((a, b) => b.queued - a.queued || b.inFlight - a.inFlight || usedOf(b) - usedOf(a));
     return {
       ...this.#keyStatus(operation, status),
-      ...{ inFlight: status?.operationInFlight ?? 0, queued, keys: keys.slice(0, MOST_KEYS) },
+      ...{ inFlight, queued, keys: keys.slice(0, MOST_KEYS) },
     };
   }
 

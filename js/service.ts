@@ -55,7 +55,7 @@ export class RateLimitService {
   readonly link: Link;
   readonly #emitter: Emitter<ServiceEvents>;
   readonly #groups = new Groups();
-  readonly #onCoreUnavailable: OnCoreUnavailable;
+  #onCoreUnavailable: OnCoreUnavailable;
 
   #isolated = false;
   #disposed = false;
@@ -177,7 +177,8 @@ export class RateLimitService {
    * The plan is a checked one. Not for a service that was made without limits.
    * @internal
    */
-  updateLimits(plan: LimitsPlan): void {
+  updateLimits(plan: LimitsPlan & { onCoreUnavailable?: OnCoreUnavailable }): void {
+    this.#onCoreUnavailable = plan.onCoreUnavailable ?? this.#onCoreUnavailable;
     this.#limits?.configure(plan);
     this.#configure();
   }
@@ -642,7 +643,8 @@ export class RateLimitService {
   async #passThrough<T>(operation: Operation<T>, call: Call): Promise<T> {
     if (this.#shell.enabled && !this.#disposed) {
       if (this.#isolated) throw this.#failure(call, answerFor(Reason.circuitOpen), call.retries, null);
-      if (call.place !== null && this.#onCoreUnavailable === "reject") {
+      const uncounted = call.place !== null && !this.#limits?.isFree(call.place);
+      if (uncounted && this.#onCoreUnavailable === "reject") {
         throw this.#failure(call, answerFor(NO_CORE), call.retries, null);
       }
     }

@@ -324,12 +324,17 @@ describe("an abort by the caller", () => {
     expect(host.sleeping).toBe(0);
   });
 
-  it("that came before: nothing is called", async () => {
-    const { breaker } = bench();
+  it("that came before: nothing is called, and no probe's place is taken", async () => {
+    const { breaker, host } = await opened();
     const operation = vi.fn();
     const signal = AbortSignal.abort();
     expect(await rejection(breaker.execute(operation, { signal }))).toBe(signal.reason);
+    await host.advance(60_000);
+    const told = vi.fn();
+    breaker.on("circuit", told);
+    expect(await rejection(breaker.execute(operation, { signal }))).toBe(signal.reason);
     expect(operation).not.toHaveBeenCalled();
+    expect(told).not.toHaveBeenCalled();
   });
 
   it("by a signal of its own, which ends as an AbortError, counts nothing either", async () => {
@@ -536,12 +541,12 @@ describe("by hand", () => {
 
 describe("events", () => {
   it("each change is told once, and logged", async () => {
-    const { breaker, host, fail, succeed, log } = bench({ failureThreshold: 1, logLevel: "info" });
+    const { breaker, host, fail, log } = bench({ failureThreshold: 1, logLevel: "info" });
     const told: unknown[] = [];
     const off = breaker.on("circuit", (event) => told.push(event));
     await fail(1);
     await host.advance(60_000);
-    await succeed(1);
+    await breaker.execute(() => expect(told.at(-1)).toEqual({ from: "open", to: "half-open" }));
     breaker.isolate();
     breaker.isolate();
     breaker.reset();
@@ -659,6 +664,29 @@ describe("without the core", () => {
     expect(await slow).toMatchObject({ name: "TimeoutError" });
     expect(tidegate.coreState()).toBe("ready");
     expect(breaker.state).toBe("isolated");
+  });
+
+  it("what was under way when it trapped is not held against the next one", async () => {
+    const sabotage = sabotageCore();
+    await freshPackage();
+    const { CircuitBreaker: Breaker } = await import("../../js/breaker.ts");
+    const { breaker, host, fail } = bench({ failureThreshold: 1 }, Breaker as never);
+    const end = deferred();
+    const underWay = ended(breaker.execute(() => end.promise));
+    sabotage.trapIn = new Set(["begin"]);
+    await breaker.execute(() => 1);
+    sabotage.trapIn = new Set();
+    await host.advance(0);
+    // A call of the next core, which gives out its permits from the first one on again.
+    const later = deferred();
+    const other = breaker.execute(() => later.promise);
+    end.reject(FAILED);
+    await underWay;
+    expect(breaker.getState()).toMatchObject({ state: "closed", consecutiveFailures: 0 });
+    later.resolve(0);
+    await other;
+    await fail(1);
+    expect(breaker.state).toBe("open");
   });
 
   it("after dispose() calls pass through", async () => {

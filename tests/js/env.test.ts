@@ -187,6 +187,33 @@ describe("RATE_LIMIT_ENABLED", () => {
   });
 });
 
+describe("what is no environment, and no options", () => {
+  it.each<[string, () => unknown]>([
+    ["env", () => registryFromEnv(null as never)],
+    ["env", () => registryFromEnv("TWILIO_CONCURRENCY_LIMIT=5" as never)],
+    ["options", () => registryFromEnv({}, null as never)],
+    ["options.bogus", () => registryFromEnv({}, { bogus: 1 } as never)],
+    ["services", () => registryFromEnv({}, { services: 5 as never })],
+    ["services", () => registryFromEnv({}, { services: null as never })],
+    ["services", () => registryFromEnv({}, { services: [presets.twilio] as never })],
+    ["crm", () => registryFromEnv({}, { services: { crm: null as never } })],
+    ["crm", () => registryFromEnv({}, { services: { crm: -1 as never } })],
+    ["crm.rateLimit", () => registryFromEnv(WINDOW, { services: { crm: { rateLimit: 5 as never } } })],
+    [
+      "crm.rateLimit.a",
+      () => registryFromEnv(WINDOW, { services: { crm: { rateLimit: { a: null as never } } } }),
+    ],
+    [
+      "crm.rateLimit.a.maxRequests",
+      () => registryFromEnv(WINDOW, { services: { crm: { rateLimit: { a: {} as never } } } }),
+    ],
+  ])("is an error of %s", (field, make) => {
+    expect(make).toThrow(expect.objectContaining({ name: "RateLimitConfigError", field }));
+  });
+});
+
+const WINDOW = { DEFAULT_RATE_LIMIT_WINDOW: "5" };
+
 describe("the environment", () => {
   it("is that of the process when none is given", () => {
     vi.stubEnv("QUICKBASE_CONCURRENCY_LIMIT", "2");

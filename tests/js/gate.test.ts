@@ -762,6 +762,24 @@ describe("a trap", () => {
     expect(order).toEqual(["urgent", "first", "second", "late"]);
   });
 
+  it("takes slots again although less is allowed than before: none is free until enough have come back", async () => {
+    const { Fresh, trap } = await trappable();
+    const { gate, host } = stage({ concurrency: 3 }, {}, Fresh);
+    const holds = [
+      await gate.acquire(slotOf("a")),
+      await gate.acquire(slotOf("b")),
+      await gate.acquire(slotOf()),
+    ];
+    gate.configure(planOf({ concurrency: 1, maxKeys: 1 }));
+    trap(gate);
+    await host.advance(1_000);
+    for (const left of [3, 2, 1]) {
+      expect([gate.totals().inFlight, gate.tryAcquire(slotOf())]).toEqual([left, null]);
+      holds.pop()?.release();
+    }
+    expect(gate.tryAcquire(slotOf())).not.toBeNull();
+  });
+
   it("does not take again what was released, or expired, before there was another core", async () => {
     const { Fresh, trap } = await trappable();
     const { gate, host } = stage({ concurrency: 3, leaseMs: 1_000 }, {}, Fresh);

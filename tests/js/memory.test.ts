@@ -31,6 +31,20 @@ it("a service that nobody holds is collected, and its place in the core is free 
   expect(handle).toBeLessThan(100);
 });
 
+it("a service that nobody holds leaves nothing behind in the shell", async () => {
+  const heapAfter = async (count: number): Promise<number> => {
+    await makeAndLeave(count);
+    for (let turn = 0; turn < 10; turn++) {
+      collect();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return process.memoryUsage().heapUsed;
+  };
+  await heapAfter(500);
+  const before = await heapAfter(500);
+  expect(((await heapAfter(4_000)) - before) / 4_000).toBeLessThan(100);
+});
+
 it("a service that was disposed of gives its place back once", async () => {
   const first = new RateLimitService();
   const mine = glue.create({});

@@ -123,6 +123,12 @@ describe("status", () => {
     expect(registry.status().crm?.operations.y?.nextPermitAt).toBe(host.now() + 2 * SECOND);
   });
 
+  it("tells who runs also where there is no room for another key", async () => {
+    const { registry, start } = bench({ maxKeys: 1 });
+    start("x", { limitKey: "k" });
+    expect(registry.status().crm?.operations.default).toMatchObject({ inFlight: 1, keys: [{ inFlight: 1 }] });
+  });
+
   it("does not know when a slot comes free", async () => {
     const { registry, host, start } = bench({ concurrency: 1, leaseMs: null });
     start("x");
@@ -426,6 +432,36 @@ describe("a snapshot", () => {
     expect(sabotage.traps).toBe(1);
     expect(windowsOf(first, "call")).toEqual([[{ agent: "a", session: "1" }, 2, 2]]);
     expect(first.registry.snapshot()).toEqual(saved);
+  });
+
+  it("does not bring back the limits under which somebody runs or waits since before an update", async () => {
+    const sabotage = sabotageCore();
+    await freshPackage();
+    const { RateLimiterRegistry: Registry } = await import("../../js/registry.ts");
+    for (const old of ["runs", "waits"]) {
+      const x = { maxRequests: 100, windowMs: HOUR };
+      const { registry, host, start, done } = bench(
+        { concurrency: 1, rateLimit: { x, y: x } },
+        undefined,
+        Registry,
+      );
+      const end = start(old === "runs" ? "x" : "y");
+      if (old === "waits") start("x")();
+      const agents = { maxRequests: 1, windowMs: 2 * HOUR, per: "agent" };
+      registry.updateServiceLimits("crm", { rateLimit: { x: [x, agents] } });
+      sabotage.trapIn = new Set(["lane_status"]);
+      registry.status();
+      sabotage.trapIn = new Set();
+      await host.advance(SECOND);
+      registry.service("crm").getCircuitState();
+      end();
+      await host.advance(SECOND);
+      let went = 0;
+      for (let n = 0; n < 3; n++) void done("x").then(() => went++);
+      await host.advance(SECOND);
+      expect([old, went]).toEqual([old, 1]);
+      await host.advance(MINUTE);
+    }
   });
 
   afterEach(() => {

@@ -168,7 +168,9 @@ describe("a call", () => {
 
   it("of something that is no function is a TypeError", async () => {
     const { registry } = bench({ crm: { concurrency: 1 } });
-    expect(await rejection(registry.withRateLimit("crm", "x", "fn" as never))).toBeInstanceOf(TypeError);
+    expect(await rejection(registry.withRateLimit("crm", "x", "fn" as never))).toEqual(
+      new TypeError("withRateLimit: fn must be a function."),
+    );
     expect(await registry.withRateLimit("crm", "x", () => "the slot is free", { retries: 0 })).toBe(
       "the slot is free",
     );
@@ -683,6 +685,14 @@ describe("an update", () => {
     expect(error).toMatchObject({ name: "TimeoutError" });
   });
 
+  it("of a field that is undefined leaves that as it was", async () => {
+    const { registry } = bench({ crm: { concurrency: 2, retry: { maxRetries: 1 } } });
+    const before = registry.limits("crm");
+    const nothing = { concurrency: undefined, rateLimit: undefined, retry: { maxRetries: undefined } };
+    registry.updateServiceLimits("crm", nothing as never);
+    expect(registry.limits("crm")).toEqual(before);
+  });
+
   it("before the first use holds as well, also for the place of an operation", async () => {
     const { registry } = bench({ crm: { rateLimit: { x: perSecond(5) }, onLimit: "reject" } });
     await registry.withRateLimit("crm", "x", () => 1);
@@ -738,6 +748,7 @@ describe("a registry", () => {
     ["options", null],
     ["options.hosts", { hosts: {} }],
     ["options.host", { host: 5 }],
+    ["options.host", { host: { sleep: "never" } }],
     ["options.enabled", { enabled: "false" }],
     ["options.config", { config: 5 }],
     ["options.config.maxRetries", { config: { maxRetries: -1 } }],
@@ -935,6 +946,43 @@ describe("without the core", () => {
       ...{ inFlight: 0, queued: 0 },
       operations: { default: { nextPermitAt: null } },
     });
+  });
+
+  it("an operation without limits needs nobody to count, and its calls pass", async () => {
+    const registry = await registryWithoutCore({ rateLimit: { auth: perSecond(1), default: [] } });
+    expect(await registry.withRateLimit("crm", "select", () => "went")).toBe("went");
+    for (const [operation, overrides] of [
+      ["auth", {}],
+      ["select", { concurrency: 1 }],
+    ] as const) {
+      const call = registry.withRateLimit("crm", operation, () => "never", overrides);
+      expect(await rejection(call)).toMatchObject({ code: "RATE_LIMIT_CORE_UNAVAILABLE" });
+    }
+  });
+
+  it.each<ServiceLimits>([
+    { concurrency: 1 },
+    { concurrencyPerKey: 1 },
+    { concurrencyPerOperation: { x: 1 } },
+    { minIntervalMs: 1 },
+    { rateLimit: { x: perSecond(1) } },
+  ])("%o is a limit", async (limits) => {
+    const registry = await registryWithoutCore(limits);
+    expect(await rejection(registry.withRateLimit("crm", "x", () => "never"))).toMatchObject({
+      code: "RATE_LIMIT_CORE_UNAVAILABLE",
+    });
+  });
+
+  it("what an update says about that holds at once", async () => {
+    const registry = await registryWithoutCore({ concurrency: 1 });
+    const call = () => registry.withRateLimit("crm", "x", () => "went");
+    await rejection(call());
+    registry.updateServiceLimits("crm", { onCoreUnavailable: "pass" });
+    expect(await call()).toBe("went");
+    registry.updateServiceLimits("crm", { concurrency: 2 });
+    expect(await call()).toBe("went");
+    registry.updateServiceLimits("crm", { onCoreUnavailable: "reject" });
+    expect(await rejection(call())).toMatchObject({ code: "RATE_LIMIT_CORE_UNAVAILABLE" });
   });
 
   it("a state that is restored is kept for better days, until it is reset", async () => {

@@ -483,6 +483,38 @@ describe("updateLimits", () => {
     expect(slots.tryAcquire()).toBeNull();
   });
 
+  it("that brings leases leaves who has none without: held, and given back once", async () => {
+    const { slots, host } = bench({ global: 1, leaseMs: null });
+    const lease = await slots.acquire();
+    slots.updateLimits({ leaseMs: SECOND });
+    const waiting = watched(slots.acquire());
+    await host.advance(5 * SECOND);
+    expect(waiting.state).toBe("pending");
+    expect([lease.renew(), lease.expiresAt]).toEqual([true, null]);
+    lease.release();
+    await host.advance(0);
+    expect(waiting.state).toBe("resolved");
+    expect((await waiting.promise).expiresAt).toBe(host.now() + SECOND);
+    expect(slots.inFlight()).toBe(1);
+  });
+
+  it("that ends leases holds for who is renewed by a core that was started anew", async () => {
+    const sabotage = sabotageCore();
+    vi.resetModules();
+    await import("../../js/index.ts");
+    const { Slots: Fresh } = await import("../../js/slots.ts");
+    const { slots, host } = bench({ global: 1, leaseMs: SECOND, onLimit: "reject" }, Fresh);
+    const lease = await slots.acquire();
+    slots.updateLimits({ leaseMs: null });
+    sabotage.trapIn = new Set(["limits_status"]);
+    slots.inFlight();
+    sabotage.trapIn = new Set();
+    await host.advance(0);
+    expect([lease.renew(), lease.expiresAt]).toEqual([true, null]);
+    lease.release();
+    expect(slots.inFlight()).toBe(0);
+  });
+
   it("changes nothing when it is not legal", async () => {
     const { slots } = bench({ global: 1, onLimit: "reject" });
     expect(() => slots.updateLimits({ global: null })).toThrow(RateLimitConfigError);
@@ -631,6 +663,7 @@ describe("what is not legal", () => {
     ["logger", { global: 1, logger: null }],
     ["logLevel", { global: 1, logLevel: "verbose" }],
     ["host", { global: 1, host: 5 }],
+    ["host", { global: 1, host: { now: 5 } }],
     ["cap", { cap: 5 }],
     ["options", null],
     ["options", undefined],
@@ -648,6 +681,7 @@ describe("what is not legal", () => {
     ["group", 5, {}],
     ["group", null, {}],
     ["signal", "g", { signal: {} }],
+    ["signal", "g", { signal: new EventTarget() }],
     ["priority", "g", { priority: "1" }],
     ["deadlineMs", "g", { deadlineMs: Number.NaN }],
     ["weight", "g", { weight: 2 }],
