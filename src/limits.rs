@@ -53,14 +53,15 @@ struct Account {
     quota: Quota,
     /// How many lanes need it.
     users: u32,
+    /// Who waits for it first.
     claim: Option<Claim>,
 }
 
-/// Somebody waits for a shared quota: whoever comes after does not overtake, even where he needs less of it.
+/// Somebody waits for a quota: whoever comes after and needs it too does not overtake, even where he needs less of it.
 #[derive(Clone, Copy, Debug)]
 struct Claim {
-    lane: LaneNumber,
-    rank: i64,
+    /// The lane, and the place of its front in line.
+    front: Entry,
     until: Instant,
 }
 
@@ -79,6 +80,8 @@ pub enum Leave {
     Slots(Full),
     /// Not before then, because of a quota. [`Instant::MAX`]: never, it takes more than a window holds.
     Until(Instant),
+    /// Not before one that waits for this quota has gone, which is not before then.
+    Behind(u32, Instant),
 }
 
 impl Limits {
@@ -99,11 +102,11 @@ impl Limits {
 
     /// Other limits from the next decision on. What is counted stays, who runs is not disturbed.
     pub fn reconfigure(&mut self, mut config: LimitsConfig) {
+        let none = Policy::default();
         for account in &mut self.accounts {
-            let index = account.policy as usize;
-            if let (Some(from), Some(to)) = (self.config.policies.get(index), config.policies.get(index)) {
-                account.quota.reshape(from, to);
-            }
+            let [from, to] = [&self.config, &config]
+                .map(|config| config.policies.get(account.policy as usize).unwrap_or(&none));
+            account.quota.reshape(from, to);
             account.claim = None;
         }
         self.slots.reconfigure(mem::take(&mut config.slots));
@@ -161,8 +164,8 @@ impl Limits {
         }
     }
 
-    /// May an attempt start? No effect. `rank`: its place in line.
-    pub fn check(&self, now: Instant, terms: &Terms, rank: i64) -> Leave {
+    /// May an attempt start? No effect. `place`: where it stands in line.
+    pub fn check(&self, now: Instant, terms: &Terms, place: &Entry) -> Leave {
         let Some(lane) = self.lanes.get(terms.lane as usize).filter(|_| terms.lane != 0) else {
             return Leave::Go;
         };
@@ -170,16 +173,21 @@ impl Limits {
         if let Some(full) = self.slots.check(now, terms.lane, lane.operation, cap) {
             return Leave::Slots(full);
         }
-        let mut until = self.longest(now, terms).0;
-        for (account, _) in lane.needs.iter().filter_map(|&number| self.account(number)) {
-            if let Some(claim) = account.claim
-                && claim.lane != terms.lane
-                && claim.rank <= rank
-            {
-                until = until.max(claim.until);
-            }
+        let until = self.longest(now, terms).0;
+        match self.claim_before(terms, place) {
+            Some((number, claim)) if until < Instant::MAX => Leave::Behind(number, until.max(claim.until)),
+            _ if until > now => Leave::Until(until),
+            _ => Leave::Go,
         }
-        if until > now { Leave::Until(until) } else { Leave::Go }
+    }
+
+    /// The claim of another that goes first, of several the one that lasts longest. Who takes no units is behind nobody.
+    fn claim_before(&self, terms: &Terms, place: &Entry) -> Option<(u32, Claim)> {
+        let needs = self.needs(terms.lane).iter().filter(|_| terms.weight > 0);
+        let claims = needs.filter_map(|&number| Some((number, self.account(number)?.0.claim?)));
+        let before =
+            claims.filter(|(_, claim)| claim.front.name != terms.lane && claim.front.is_before(place));
+        before.max_by_key(|(_, claim)| claim.until)
     }
 
     /// The window that keeps an attempt waiting longest.
@@ -191,50 +199,80 @@ impl Limits {
     /// does.
     fn longest(&self, now: Instant, terms: &Terms) -> (Instant, Option<Window>) {
         let mut longest = (now, None);
-        let mut first = (terms.limit > 0).then_some(Window { limit: terms.limit, length: terms.length });
-        for &number in self.needs(terms.lane) {
-            // The override is for the first of them: its operation's own quota.
-            let other = first.take();
-            let Some((quota, policy)) = self.quota_of(number) else { continue };
-            let until = match quota.check(now, policy, terms.weight, other) {
-                Decision::Proceed => now,
-                Decision::Wait { until, .. } => until.unwrap_or(now),
-                Decision::Reject { .. } => Instant::MAX,
-            };
+        for index in 0..self.needs(terms.lane).len() {
+            let until = self.until(now, terms, index);
             if until > now && until >= longest.0 {
-                longest = (until, quota.obstacle(now, policy, terms.weight, other));
+                longest = (until, self.window(now, terms, index));
             }
         }
         longest
     }
 
-    /// One that stands first of its lane waits until then: who comes after does not overtake where both need a quota.
-    pub fn claim(&mut self, terms: &Terms, rank: i64, until: Instant) {
-        let Self { lanes, accounts, .. } = self;
-        let Some(lane) = lanes.get(terms.lane as usize) else { return };
-        for &number in &lane.needs {
-            if let Some(account) = accounts.get_mut(number as usize)
-                && account.users > 1
-                && account.claim.is_none_or(|claim| claim.rank > rank || claim.lane == terms.lane)
+    /// Until when the quota that the lane needs at this index keeps an attempt waiting.
+    fn until(&self, now: Instant, terms: &Terms, index: usize) -> Instant {
+        let Some((quota, policy)) = self.needed(terms.lane, index) else { return now };
+        match quota.check(now, policy, terms.weight, other(terms, index)) {
+            Decision::Proceed => now,
+            Decision::Wait { until, .. } => until.unwrap_or(now),
+            Decision::Reject { .. } => Instant::MAX,
+        }
+    }
+
+    /// The window of that quota that does.
+    fn window(&self, now: Instant, terms: &Terms, index: usize) -> Option<Window> {
+        let (quota, policy) = self.needed(terms.lane, index)?;
+        quota.obstacle(now, policy, terms.weight, other(terms, index))
+    }
+
+    fn needed(&self, lane: LaneNumber, index: usize) -> Option<(&Quota, &Policy)> {
+        self.quota_of(*self.needs(lane).get(index)?)
+    }
+
+    /// The front of a lane waits until then, as [`Limits::check`] has said: who comes after does not overtake where
+    /// both need the quota that it waits for. Of the others that it needs it has no claim: who waits for his own
+    /// quota must not keep everybody from one that he shares. `replaced` is told of lanes whose claims it took over.
+    pub fn claim(
+        &mut self,
+        now: Instant,
+        terms: &Terms,
+        front: Entry,
+        until: Instant,
+        mut replaced: impl FnMut(LaneNumber),
+    ) {
+        for index in 0..self.needs(terms.lane).len() {
+            if self.until(now, terms, index) < until {
+                continue;
+            }
+            let number = self.needs(terms.lane).get(index).copied();
+            if let Some(account) = number.and_then(|number| self.accounts.get_mut(number as usize))
+                && let Some(former) = account.claim.replace(Claim { front, until })
             {
-                account.claim = Some(Claim { lane: terms.lane, rank, until });
+                replaced(former.front.name);
             }
         }
     }
 
-    /// The first of the lane waits no longer. True when others would otherwise wait longer for it to go first.
-    pub fn unclaim(&mut self, now: Instant, lane: LaneNumber) -> bool {
+    /// The front of the lane waits no longer for what it waited for.
+    pub fn unclaim(&mut self, lane: LaneNumber) {
         let Self { lanes, accounts, .. } = self;
-        let mut any = false;
         for &number in lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs) {
-            if let Some(account) = accounts.get_mut(number as usize)
-                && let Some(claim) = account.claim.filter(|claim| claim.lane == lane)
-            {
-                account.claim = None;
-                any |= claim.until > now;
+            if let Some(account) = accounts.get_mut(number as usize) {
+                account.claim = account.claim.filter(|claim| claim.front.name != lane);
             }
         }
-        any
+    }
+
+    /// The lane's quotas that nobody waits for first.
+    pub fn unclaimed(&self, lane: LaneNumber) -> impl Iterator<Item = u32> {
+        let is_unclaimed =
+            |number: &u32| self.account(*number).is_none_or(|(account, _)| account.claim.is_none());
+        self.needs(lane).iter().copied().filter(is_unclaimed)
+    }
+
+    /// The lanes that wait first for a quota of this lane.
+    pub fn claimers(&self, lane: LaneNumber) -> impl Iterator<Item = LaneNumber> {
+        let claims = self.needs(lane).iter().filter_map(|&number| self.account(number)?.0.claim);
+        claims.map(|claim| claim.front.name)
     }
 
     /// Takes a slot and every quota. Only after [`Limits::check`] said "go" at the same `now`. `warn` is told of windows
@@ -394,6 +432,11 @@ impl Account {
     fn new(policy: u32) -> Self {
         Self { policy, quota: Quota::default(), users: 0, claim: None }
     }
+}
+
+/// What stands in for the windows: the override is for the first quota of a lane, its operation's own.
+fn other(terms: &Terms, index: usize) -> Option<Window> {
+    (terms.limit > 0 && index == 0).then_some(Window { limit: terms.limit, length: terms.length })
 }
 
 /// The policy of an account that nobody has: there is none of this number.

@@ -10,7 +10,7 @@ use crate::circuit::{Circuit, CircuitConfig, CircuitSnapshot, Silences, Trip};
 use crate::cooldown::Cooldown;
 use crate::decision::{Decision, Permit, Phase, Reason, Scope, Transition, Verdict};
 use crate::limits::{Leave, Limits, LimitsConfig};
-use crate::queue::{LaneNumber, Line, Name, Rest, Terms, Waiter, rank, rank_in_line};
+use crate::queue::{Entry, LaneNumber, Line, Name, Rest, Terms, Waiter, rank};
 use crate::quota::Window;
 use crate::random::Random;
 use crate::record::{Group, Recorder};
@@ -237,17 +237,21 @@ impl Service {
         }
     }
 
-    /// Takes an attempt if one may start at once, and waits for nothing. Nobody who waits in its lane is overtaken.
+    /// Takes an attempt if one may start at once, and waits for nothing. Nobody who waits for what it needs is overtaken,
+    /// nor anybody whose wait is over and who was not called yet.
     pub fn attempt(&mut self, now: Instant, call: &Call) -> Admission {
         self.wake(now);
         let (reason, retry_after) = match self.check(now) {
             Decision::Reject { reason, retry_after } => (reason, retry_after),
             Decision::Wait { until, reason } => (reason, retry_after(now, until)),
-            Decision::Proceed => match self.held_by_limits(now, call) {
-                Some((reason, until)) => (reason, retry_after(now, until)),
-                None if self.line.standing_in(call.terms.lane) > 0 => (Reason::Queue, None),
-                None => return Admission::Go(self.issue(now, &call.terms)),
-            },
+            Decision::Proceed => {
+                let is_behind = self.line.standing_in(call.terms.lane) > 0 || self.next_called(now).is_some();
+                match held_by(self.leave_at(now, &call.terms, &call.place())) {
+                    Some((reason, until)) => (reason, retry_after(now, until)),
+                    None if is_behind => (Reason::Queue, None),
+                    None => return Admission::Go(self.issue(now, &call.terms)),
+                }
+            }
         };
         Admission::Reject(self.reject(now, call.group, &call.terms, reason, retry_after))
     }
@@ -355,38 +359,40 @@ impl Service {
     /// changes for them.
     fn first_that_may_go(&mut self, now: Instant) -> Option<(Name, Option<Refusal>)> {
         loop {
-            let name = self.line.front()?;
-            let waiter = self.line.waiter(name)?;
-            let Waiter { terms, deadline, .. } = *waiter;
-            let rank = rank_in_line(waiter);
-            let operation = self.limits.operation_of(terms.lane);
-            let leave = if terms.lane != 0 && self.line.is_held_before(operation, terms.lane) {
-                Leave::Slots(Full::Operation)
-            } else {
-                self.limits.check(now, &terms, rank)
-            };
+            let front = self.line.first()?;
+            let name = self.line.front_of(front.name)?;
+            let Waiter { terms, deadline, .. } = *self.line.waiter(name)?;
+            let leave = self.leave_at(now, &terms, &front);
             let Some((reason, until)) = held_by(leave) else { return Some((name, None)) };
             if self.limits.rejects() || until == Some(Instant::MAX) {
                 return Some((name, Some((reason, retry_after(now, until)))));
             }
-            match leave {
+            if let Some(missed) = until.filter(|until| deadline.is_some_and(|deadline| deadline <= *until)) {
+                return Some((name, Some((Reason::Deadline, Some(missed.since(now))))));
+            }
+            let rest = match leave {
                 // All need one of these: nobody overtakes.
                 Leave::Slots(Full::Global) | Leave::Go => return None,
-                Leave::Slots(Full::Operation) => {
-                    self.line.rest(terms.lane, Rest::Held(operation));
-                    continue;
-                }
-                Leave::Slots(Full::Key) => self.line.rest(terms.lane, Rest::Parked),
-                Leave::Until(until) if deadline.is_some_and(|deadline| deadline <= until) => {
-                    return Some((name, Some((Reason::Deadline, Some(until.since(now))))));
-                }
-                Leave::Until(until) => {
-                    self.limits.claim(&terms, rank, until);
-                    self.line.rest(terms.lane, Rest::Asleep(until));
-                }
-            }
-            // Its operation's slots are not what it waits for: the next one may have them.
-            self.line.rouse_held(operation);
+                Leave::Slots(Full::Operation) => Rest::Held(self.limits.operation_of(terms.lane)),
+                Leave::Slots(Full::Key) => Rest::Parked,
+                Leave::Behind(quota, _) => Rest::Behind(quota),
+                Leave::Until(until) => Rest::Asleep(until),
+            };
+            self.put_to_rest(now, &terms, front, rest);
+        }
+    }
+
+    /// What the front of a lane does not wait for is for those who wait for it.
+    fn put_to_rest(&mut self, now: Instant, terms: &Terms, front: Entry, rest: Rest) {
+        let Self { limits, line, .. } = self;
+        line.rest(terms.lane, rest);
+        limits.unclaim(terms.lane);
+        if let Rest::Asleep(until) = rest {
+            limits.claim(now, terms, front, until, |replaced| line.rest(replaced, Rest::Ready));
+        }
+        limits.unclaimed(terms.lane).for_each(|quota| line.rouse_behind(quota));
+        if !matches!(rest, Rest::Held(_)) {
+            line.rouse_held(limits.operation_of(terms.lane));
         }
     }
 
@@ -434,6 +440,8 @@ impl Service {
 
     /// A lane of this operation, or how long until there may be one.
     pub fn lane(&mut self, now: Instant, operation: u32) -> Result<LaneNumber, Span> {
+        // A key is in use as long as a lease that has run out was not taken back.
+        self.wake(now);
         let line = &self.line;
         self.limits.lane(now, operation, |lane| line.is_used(lane))
     }
@@ -441,9 +449,10 @@ impl Service {
     /// When an ordinary call of the lane may go, as far as anybody knows; `None`: that depends on others.
     pub fn next_leave(&self, now: Instant, lane: LaneNumber) -> Option<Instant> {
         let terms = Terms { lane, weight: 1, ..Terms::NONE };
-        let by_limits = match self.limits.check(now, &terms, i64::MAX) {
+        let last = Entry { rank: i64::MAX, coming: u64::MAX, name: lane };
+        let by_limits = match self.limits.check(now, &terms, &last) {
             Leave::Go => now,
-            Leave::Until(until) => until,
+            Leave::Until(until) | Leave::Behind(_, until) => until,
             Leave::Slots(_) => return None,
         };
         match self.check(now) {
@@ -462,16 +471,27 @@ impl Service {
     /// Units of the lane's quotas that were taken at `taken` and not used.
     pub fn give_back(&mut self, lane: LaneNumber, taken: Instant, weight: u32) {
         self.limits.give_back(lane, taken, weight);
-        self.line.rouse_all();
+        self.rouse_claimers(lane);
     }
 
     /// Forgets what was used of a lane's quotas, for `None` of all.
     pub fn clear(&mut self, lane: Option<LaneNumber>) {
         match lane {
-            Some(lane) => self.limits.clear(lane),
-            None => self.limits.clear_all(),
+            Some(lane) => {
+                self.limits.clear(lane);
+                self.rouse_claimers(lane);
+            }
+            None => {
+                self.limits.clear_all();
+                self.line.rouse_all();
+            }
         }
-        self.line.rouse_all();
+    }
+
+    /// There is more of a lane's quotas: those who wait for them first may be asked, and after them the others.
+    fn rouse_claimers(&mut self, lane: LaneNumber) {
+        let Self { limits, line, .. } = self;
+        limits.claimers(lane).for_each(|claimer| line.rest(claimer, Rest::Ready));
     }
 
     /// Slots and quotas.
@@ -553,7 +573,15 @@ impl Service {
         if call.terms.lane == 0 {
             return None;
         }
-        held_by(self.limits.check(now, &call.terms, rank(call.arrival, call.priority)))
+        held_by(self.limits.check(now, &call.terms, &call.place()))
+    }
+
+    /// May the one at this place in line start, as far as the limits go?
+    fn leave_at(&self, now: Instant, terms: &Terms, place: &Entry) -> Leave {
+        if terms.lane != 0 && self.line.is_held_before(self.limits.operation_of(terms.lane), place) {
+            return Leave::Slots(Full::Operation);
+        }
+        self.limits.check(now, terms, place)
     }
 
     /// Stands in line where the door is open: for its limits, or behind others.
@@ -563,16 +591,25 @@ impl Service {
         call: &Call,
         held: Option<(Reason, Option<Instant>)>,
     ) -> Admission {
-        let (reason, until) = held.unwrap_or((Reason::Queue, None));
-        let admission = self.stand(now, call, until, reason);
-        let Admission::Wait { name, .. } = admission else { return admission };
+        if let Some((reason, until)) = held {
+            let admission = self.stand(now, call, until, reason);
+            // Only so that its lane comes to rest, and what it waits for is claimed.
+            self.next_called(now);
+            return admission;
+        }
         // It may be first all the same: the others may wait for something that it does not need.
+        let name = self.line.stand(call.waiter(now));
         match self.next_called(now) {
             Some((called, None)) if called == name => {
                 self.line.leave(name);
                 Admission::Go(self.issue(now, &call.terms))
             }
-            _ => admission,
+            _ if self.line.standing() > self.limits.max_queue() => {
+                self.line.leave(name);
+                self.left(call.terms.lane);
+                self.turn_away(now, call)
+            }
+            _ => Admission::Wait { name, until: None, reason: Reason::Queue },
         }
     }
 
@@ -587,23 +624,32 @@ impl Service {
             ));
         }
         if self.line.standing() >= self.limits.max_queue() {
-            return Admission::Reject(self.reject(now, call.group, &call.terms, Reason::QueueFull, None));
+            return self.turn_away(now, call);
         }
         let name = self.line.stand(call.waiter(now));
         Admission::Wait { name, until, reason }
+    }
+
+    fn turn_away(&mut self, now: Instant, call: &Call) -> Admission {
+        Admission::Reject(self.reject(now, call.group, &call.terms, Reason::QueueFull, None))
     }
 
     /// Takes one out of the line, and lets those be asked who waited for it to go first.
     fn depart(&mut self, now: Instant, name: Name) -> Option<Waiter> {
         let waiter = self.line.leave(name)?;
         self.record.wait(waiter.group, now.since(waiter.since));
-        if waiter.terms.lane != 0 {
-            if self.limits.unclaim(now, waiter.terms.lane) {
-                self.line.rouse_all();
-            }
-            self.line.rouse_held(self.limits.operation_of(waiter.terms.lane));
-        }
+        self.left(waiter.terms.lane);
         Some(waiter)
+    }
+
+    /// One has left a lane: if it was the front, those may be asked who waited for it to go first.
+    fn left(&mut self, lane: LaneNumber) {
+        let Self { limits, line, .. } = self;
+        if lane != 0 && matches!(line.rest_of(lane), Rest::Empty | Rest::Ready) {
+            limits.unclaim(lane);
+            limits.unclaimed(lane).for_each(|quota| line.rouse_behind(quota));
+            line.rouse_held(limits.operation_of(lane));
+        }
     }
 
     /// Moves on what has come with time: sleepers, lanes, leases that ran out.
@@ -624,10 +670,9 @@ impl Service {
 
     /// Whether the first in line waits for a slot that everybody needs.
     fn is_full(&self, now: Instant) -> bool {
-        let first = self.line.front().and_then(|name| self.line.waiter(name));
-        first.is_some_and(|first| {
-            let leave = self.limits.check(now, &first.terms, rank_in_line(first));
-            leave == Leave::Slots(Full::Global)
+        let first = self.line.front().and_then(|name| self.line.waiter(name)).zip(self.line.first());
+        first.is_some_and(|(first, place)| {
+            self.limits.check(now, &first.terms, &place) == Leave::Slots(Full::Global)
         })
     }
 
@@ -751,7 +796,8 @@ impl Service {
         if self.has_waiters() {
             self.line.wake(now);
         }
-        if self.line.standing() == 0 {
+        // Who stands elsewhere waits for something else.
+        if self.line.first().is_none() {
             let ended = self.cooldown.settle();
             self.record.transition(ended);
         }
@@ -786,7 +832,7 @@ fn held_by(leave: Leave) -> Option<(Reason, Option<Instant>)> {
     match leave {
         Leave::Go => None,
         Leave::Slots(_) => Some((Reason::Slots, None)),
-        Leave::Until(until) => Some((Reason::Quota, Some(until))),
+        Leave::Until(until) | Leave::Behind(_, until) => Some((Reason::Quota, Some(until))),
     }
 }
 
@@ -796,6 +842,11 @@ fn retry_after(now: Instant, until: Option<Instant>) -> Option<Span> {
 }
 
 impl Call {
+    /// Where it would stand in line if it came now: behind its equals.
+    fn place(&self) -> Entry {
+        Entry { rank: rank(self.arrival, self.priority), coming: u64::MAX, name: self.terms.lane }
+    }
+
     #[inline(never)]
     const fn waiter(&self, now: Instant) -> Waiter {
         Waiter {

@@ -21,8 +21,9 @@ use support::world::{Event, Options, What, World, word_for};
 use support::{REFUSED, at, ms, refused_for};
 use tidegate::decision::{Reason, Transition, Verdict};
 use tidegate::limits::LimitsConfig;
-use tidegate::queue::Terms;
+use tidegate::queue::{Rest, Terms};
 use tidegate::quota::{Policy, Window};
+use tidegate::service::{Admission, Call};
 use tidegate::slots::SlotsConfig;
 
 fn window(limit: u32, length_ms: u64) -> Window {
@@ -434,6 +435,238 @@ fn a_day_of_sleep_lets_everybody_go_by_the_limits_that_hold_then() {
     assert_eq!(world.waiting(), ["e"], "an hour back: what was taken stays taken");
     world.jump(day + 60_000).look_around();
     assert_eq!(world.waiting(), [""; 0]);
+}
+
+#[test]
+fn who_waits_for_his_own_quota_does_not_keep_others_from_one_that_he_shares() {
+    // A session that has made its calls for today, and the pause between any two calls of the service.
+    let day = 86_400_000;
+    let mut world = World::limited(quotas(vec![windows(&[window(1, day)]), interval(2_000)]));
+    let (spent, fresh) = (world.lane(0, &[0, 1]), world.lane(0, &[0]));
+    world.service.limits_mut().need(fresh, 1);
+    world.begin_with("first", in_lane(spent)).begin_with("tomorrow", in_lane(spent));
+    world.begin_with("other session", in_lane(fresh)).until(2_000);
+    assert_eq!(world.waiting(), ["tomorrow"]);
+}
+
+#[test]
+fn who_needs_no_units_is_not_behind_those_who_wait_for_some() {
+    let mut world = World::limited(quotas(vec![windows(&[window(1, 1_000)])]));
+    let (one, other) = (world.lane(0, &[0]), world.lane(0, &[]));
+    world.service.limits_mut().need(other, 0);
+    world.begin_with("a", in_lane(one)).begin_with("b", in_lane(one));
+    let free = Options { terms: Terms { lane: other, ..Terms::NONE }, ..Options::default() };
+    world.begin_with("free", free);
+    assert_eq!(world.waiting(), ["b"]);
+}
+
+#[test]
+fn equals_share_a_quota_in_the_order_they_came_whoever_claimed_it_first() {
+    let mut limits = quotas(vec![windows(&[window(1, 1_000)])]);
+    limits.slots.per_operation = vec![Some(1)];
+    let mut world = World::limited(limits);
+    let (busy, first, second) = (world.lane(0, &[]), world.lane(0, &[0]), world.lane(1, &[]));
+    world.service.limits_mut().need(second, 0);
+    world.begin_with("taker", in_lane(second)).begin_with("busy", in_lane(busy));
+    world.begin_with("first", in_lane(first)).begin_with("second", in_lane(second));
+    world.end("busy", Verdict::Success).until(1_000);
+    assert_eq!(world.waiting(), ["second"], "they came in the same millisecond");
+}
+
+#[test]
+fn a_full_line_turns_nobody_away_who_need_not_wait() {
+    let mut world =
+        World::limited(LimitsConfig { max_queue: 1, ..quotas(vec![windows(&[window(1, 60_000)])]) });
+    let (full, free) = (world.lane(0, &[0]), world.lane(0, &[0]));
+    world.begin_with("a", in_lane(full)).begin_with("b", in_lane(full)).begin_with("c", in_lane(free));
+    assert_eq!(world.rejection("c"), None);
+    assert_eq!(world.attempting(), ["a", "c"]);
+    world.begin_with("d", in_lane(free));
+    assert_eq!(world.rejection("d").map(|rejection| rejection.reason), Some(Reason::QueueFull));
+}
+
+#[test]
+fn a_full_line_turns_away_who_would_stand_behind_others() {
+    let mut limits = LimitsConfig { max_queue: 1, ..slots(10) };
+    limits.slots.per_operation = vec![Some(2)];
+    let mut world = World::limited(limits);
+    let (one, other) = (world.lane(0, &[]), world.lane(0, &[]));
+    let alone = Options {
+        terms: Terms { lane: one, weight: 1, concurrency: 1, ..Terms::NONE },
+        ..Options::default()
+    };
+    world.begin_with("a", in_lane(one)).begin_with("alone", alone).begin_with("b", in_lane(other));
+    assert_eq!(world.rejection("b").map(|rejection| rejection.reason), Some(Reason::QueueFull));
+    assert_eq!(world.waiting(), ["alone"]);
+    world.end("a", Verdict::Success);
+    assert_eq!(world.attempting(), ["alone"]);
+}
+
+/// What an attempt that waits for nothing is told; one that may start goes under way.
+fn tried(world: &mut World, lane: u32) -> Result<(), Reason> {
+    let arrival = at(world.now());
+    let terms = Terms { lane, weight: 1, ..Terms::NONE };
+    let call = Call { arrival, deadline: None, priority: 0, group: 0, terms };
+    match world.service.attempt(arrival, &call) {
+        Admission::Go(_) => Ok(()),
+        Admission::Reject(rejection) => Err(rejection.reason),
+        Admission::Wait { .. } => panic!("it waits for nothing"),
+    }
+}
+
+#[test]
+fn an_attempt_that_does_not_wait_overtakes_nobody_whose_alarm_is_late() {
+    let mut limits = slots(1);
+    limits.slots.lease = Some(ms(1_000));
+    let mut world = World::limited(limits);
+    let (one, other) = (world.lane(0, &[]), world.lane(1, &[]));
+    world.begin_with("leaks", in_lane(one)).begin_with("waits", in_lane(one)).jump(1_000);
+    assert_eq!(tried(&mut world, other), Err(Reason::Queue));
+    world.look_around();
+    assert_eq!(world.waiting(), [""; 0]);
+
+    let mut world = World::limited(quotas(vec![windows(&[window(1, 1_000)])]));
+    let (one, other) = (world.lane(0, &[0]), world.lane(1, &[]));
+    world.service.limits_mut().need(other, 0);
+    world.begin_with("a", in_lane(one)).begin_with("b", in_lane(one)).jump(1_000);
+    assert_eq!(tried(&mut world, other), Err(Reason::Quota));
+    world.look_around();
+    assert_eq!(world.waiting(), [""; 0]);
+}
+
+#[test]
+fn an_attempt_that_does_not_wait_overtakes_nobody_of_its_operation() {
+    let mut limits = slots(10);
+    limits.slots.per_operation = vec![Some(2)];
+    let mut world = World::limited(limits);
+    let (one, other) = (world.lane(0, &[]), world.lane(0, &[]));
+    let alone = Options {
+        terms: Terms { lane: one, weight: 1, concurrency: 1, ..Terms::NONE },
+        ..Options::default()
+    };
+    world.begin_with("a", in_lane(one)).begin_with("alone", alone);
+    assert_eq!(tried(&mut world, other), Err(Reason::Slots));
+    world.cancel("alone");
+    assert_eq!(tried(&mut world, other), Ok(()));
+}
+
+#[test]
+fn a_key_whose_lease_has_run_out_makes_room_for_a_new_one() {
+    let mut limits = LimitsConfig { max_keys: 1, ..slots(1) };
+    limits.slots.lease = Some(ms(1_000));
+    let mut world = World::limited(limits);
+    let lane = world.lane(0, &[]);
+    world.begin_with("leaks", in_lane(lane));
+    assert!(world.service.lane(at(0), 0).is_err());
+    assert_eq!(
+        world.until(1_000).service.lane(at(1_000), 0),
+        Ok(lane),
+        "there may be nobody else who asks first"
+    );
+}
+
+#[test]
+fn a_cooldown_ends_though_somebody_waits_for_something_else() {
+    let mut world = World::limited(quotas(vec![windows(&[window(1, 60_000)])]));
+    let (spent, free) = (world.lane(0, &[0]), world.lane(1, &[]));
+    world.begin_with("a", in_lane(spent)).begin_with("b", in_lane(spent));
+    world.begin_with("c", in_lane(free)).end("c", refused_for(1_000)).until(1_000);
+    world.so_far_so_good().end("c", Verdict::Success);
+    assert_eq!(world.waiting(), ["b"]);
+    assert!(world.story().contains(&"1000 cooldown over".to_owned()));
+}
+
+#[test]
+fn a_policy_that_was_gone_counts_anew_when_it_is_back() {
+    let mut world = World::limited(quotas(vec![windows(&[window(2, 60_000)])]));
+    let lane = world.lane(0, &[0]);
+    world.begin_with("a", in_lane(lane)).begin_with("b", in_lane(lane)).begin_with("c", in_lane(lane));
+    world.service.limit(quotas(Vec::new()));
+    world.look_around();
+    assert_eq!(world.waiting(), [""; 0], "nothing is left to wait for");
+    world.service.limit(quotas(vec![windows(&[window(1, 1_000), window(9, 60_000)])]));
+    world.until(10).begin_with("d", in_lane(lane));
+    assert_eq!(world.waiting(), [""; 0], "what was counted in a minute is not taken for a second's");
+}
+
+#[test]
+fn who_gives_units_back_lets_those_of_other_lanes_go() {
+    let mut world = World::limited(quotas(vec![windows(&[window(1, 1_000)])]));
+    let (one, other) = (world.lane(0, &[0]), world.lane(0, &[]));
+    world.service.limits_mut().need(other, 0);
+    world.begin_with("a", in_lane(one)).begin_with("b", in_lane(other)).begin_with("c", in_lane(one));
+    world.until(10).service.give_back(one, at(0), 1);
+    world.look_around();
+    assert_eq!(world.attempting(), ["a", "b"]);
+    world.service.clear(Some(one));
+    world.look_around();
+    assert_eq!(world.waiting(), [""; 0]);
+}
+
+#[test]
+fn a_better_one_that_takes_over_a_claim_keeps_nobody_waiting_longer_than_it_waits() {
+    let mut world = World::limited(quotas(vec![windows(&[window(3, 1_000)])]));
+    let lanes = [world.lane(0, &[0]), world.lane(0, &[]), world.lane(0, &[])];
+    lanes[1..].iter().for_each(|&lane| world.service.limits_mut().need(lane, 0));
+    let weighing = |lane, weight, priority| Options {
+        terms: Terms { lane, weight, ..Terms::NONE },
+        priority,
+        ..Options::default()
+    };
+    world.begin_with("one", weighing(lanes[0], 1, 0)).until(500).begin_with("two", weighing(lanes[0], 2, 0));
+    world.begin_with("all", weighing(lanes[1], 3, 0)).begin_with("urgent", weighing(lanes[2], 1, 1));
+    world.until(510).begin_with("light", weighing(lanes[0], 1, 0));
+    assert_eq!(world.waiting(), ["all", "light", "urgent"]);
+    world.cancel("urgent").cancel("all");
+    assert_eq!(world.waiting(), ["light"]);
+    world.until(1_000);
+    assert_eq!(world.waiting(), [""; 0]);
+}
+
+#[test]
+fn who_comes_to_wait_for_a_slot_instead_lets_others_have_the_quota() {
+    let mut limits = quotas(vec![windows(&[window(1, 1_000)])]);
+    limits.slots.per_operation = vec![None, Some(1)];
+    let mut world = World::limited(limits);
+    let (free, capped, busy) = (world.lane(0, &[0]), world.lane(1, &[]), world.lane(1, &[]));
+    world.service.limits_mut().need(capped, 0);
+    world.begin_with("taker", in_lane(free)).begin_with("first", in_lane(capped));
+    world.begin_with("busy", in_lane(busy)).begin_with("second", in_lane(free));
+    assert_eq!(world.waiting(), ["first", "second"]);
+    world.until(1_000);
+    assert_eq!(world.waiting(), ["first"], "it has no slot now, and waits for that");
+    world.end("busy", Verdict::Success).until(2_000);
+    assert_eq!(world.waiting(), [""; 0]);
+}
+
+#[test]
+fn ten_thousand_keys_that_share_an_interval_go_one_by_one_and_only_the_next_is_asked() {
+    let mut world = World::limited(quotas(vec![interval(10)]));
+    let first = world.lane(0, &[0]);
+    let lanes: Vec<u32> = (1..10_000).map(|_| world.lane(0, &[])).collect();
+    for &lane in &lanes {
+        world.service.limits_mut().need(lane, 0);
+    }
+    let call = |lane| {
+        let terms = Terms { lane, weight: 1, ..Terms::NONE };
+        Call { arrival: at(0), deadline: None, priority: 0, group: 0, terms }
+    };
+    assert!(matches!(world.service.begin(at(0), &call(first)), Admission::Go(_)));
+    for &lane in &lanes {
+        assert!(matches!(world.service.begin(at(0), &call(lane)), Admission::Wait { .. }));
+    }
+    for (&lane, now) in lanes.iter().zip((1..).map(|number| at(number * 10))) {
+        assert_eq!(world.service.poll_timeout(at(0)), Some(now));
+        assert!(matches!(world.service.poll(now), Some((_, Admission::Go(_)))));
+        assert_eq!(world.service.poll(now), None);
+        assert_eq!(world.service.line().rest_of(lane), Rest::Empty);
+        let asleep = lanes
+            .iter()
+            .filter(|&&lane| world.service.line().rest_of(lane) == Rest::Asleep(now.plus(ms(10))));
+        if now < at(100) {
+            assert_eq!(asleep.count(), 1);
+        }
+    }
 }
 
 // ---- Golden cases: tests/js/limits.vectors.test.ts runs the same ----------------------------------------------------

@@ -34,6 +34,8 @@ pub struct Line {
     parked: Heap,
     /// Lanes that wait until something of their operation comes free, by operation.
     held: Vec<Heap>,
+    /// Lanes that wait behind the first who waits for a quota, by quota.
+    behind: Vec<Heap>,
     standing: u32,
     /// How many have come so far: equals go in the order they came.
     comings: u64,
@@ -105,6 +107,8 @@ pub enum Rest {
     Parked,
     /// Until something of this operation comes free.
     Held(u32),
+    /// Until the first who waits for this quota has gone.
+    Behind(u32),
 }
 
 impl Line {
@@ -123,6 +127,7 @@ impl Line {
             asleep: Heap::default(),
             parked: Heap::default(),
             held: Vec::new(),
+            behind: Vec::new(),
             standing: 0,
             comings: 0,
         }
@@ -181,7 +186,12 @@ impl Line {
 
     /// Who goes next: the front of the first lane that may be asked.
     pub fn front(&self) -> Option<Name> {
-        self.front_of(self.ready.first()?.name)
+        self.front_of(self.first()?.name)
+    }
+
+    /// The first lane that may be asked, and the place of its front in line.
+    pub fn first(&self) -> Option<Entry> {
+        self.ready.first()
     }
 
     /// The one that goes first of a lane.
@@ -232,6 +242,13 @@ impl Line {
         }
     }
 
+    /// Nobody goes first any more of those who wait for this quota: the next one of them may be asked. The others stay.
+    pub fn rouse_behind(&mut self, quota: u32) {
+        if let Some(first) = self.behind.get(quota as usize).and_then(Heap::first) {
+            self.rest(first.name, Rest::Ready);
+        }
+    }
+
     /// Everything may have changed: every lane may be asked again.
     pub fn rouse_all(&mut self) {
         for lane in 0..u32::try_from(self.lanes.len()).unwrap_or(u32::MAX) {
@@ -241,17 +258,16 @@ impl Line {
         }
     }
 
-    /// Whether another lane, whose front goes before that of this one, waits for something of this operation.
-    pub fn is_held_before(&self, operation: u32, lane: LaneNumber) -> bool {
-        let Some(first) = self.held.get(operation as usize).and_then(Heap::first) else { return false };
-        let front = self.lanes.get(lane as usize).and_then(|lane| lane.standing.first());
-        front.is_some_and(|front| first.is_before(&front))
+    /// Whether a lane waits for something of this operation whose front goes before this place in line.
+    pub fn is_held_before(&self, operation: u32, place: &Entry) -> bool {
+        let first = self.held.get(operation as usize).and_then(Heap::first);
+        first.is_some_and(|first| first.is_before(place))
     }
 
     /// Anybody who waits, those in line first.
     pub fn anybody(&self) -> Option<Name> {
         let lane = self.ready.first().or_else(|| self.asleep.first()).or_else(|| self.parked.first());
-        let lane = lane.or_else(|| self.held.iter().find_map(Heap::first));
+        let lane = lane.or_else(|| self.held.iter().chain(&self.behind).find_map(Heap::first));
         match lane {
             Some(lane) => self.front_of(lane.name),
             None => self.sleeping.first().map(|sleeper| sleeper.name),
@@ -333,13 +349,8 @@ impl Line {
             Rest::Ready => &mut self.ready,
             Rest::Asleep(_) => &mut self.asleep,
             Rest::Parked => &mut self.parked,
-            Rest::Held(operation) => {
-                let index = operation as usize;
-                if self.held.len() <= index {
-                    self.held.resize_with(index.wrapping_add(1), Heap::default);
-                }
-                self.held.get_mut(index)?
-            }
+            Rest::Held(operation) => of_number(&mut self.held, operation)?,
+            Rest::Behind(quota) => of_number(&mut self.behind, quota)?,
         };
         Some((heap, &mut self.lane_places))
     }
@@ -354,6 +365,14 @@ impl Default for Line {
 impl Terms {
     /// Needs nothing.
     pub const NONE: Self = Self { lane: 0, weight: 0, concurrency: 0, limit: 0, length: Span::ZERO };
+}
+
+fn of_number(heaps: &mut Vec<Heap>, number: u32) -> Option<&mut Heap> {
+    let index = number as usize;
+    if heaps.len() <= index {
+        heaps.resize_with(index.wrapping_add(1), Heap::default);
+    }
+    heaps.get_mut(index)
 }
 
 /// Ageing is the same for all, so the order of two waiters never changes: a step of priority is ten seconds of
@@ -458,8 +477,9 @@ mod tests {
         line.rest(2, Rest::Parked);
         line.rest(3, Rest::Held(7));
         line.rest(4, Rest::Held(7));
-        assert!(line.is_held_before(7, 4) && line.is_held_before(7, 5));
-        assert!(!line.is_held_before(7, 2) && !line.is_held_before(8, 5));
+        let place = |ms, coming| Entry { rank: ms, coming, name: 0 };
+        assert!(line.is_held_before(7, &place(4, 0)) && line.is_held_before(7, &place(3, 4)));
+        assert!(!line.is_held_before(7, &place(3, 3)) && !line.is_held_before(8, &place(4, 0)));
         assert_eq!(line.front(), Some(free));
         assert_eq!(line.poll_timeout(), Some(at(100)));
         line.wake(at(100));
