@@ -129,6 +129,7 @@ async function inNode(report, app) {
   await node("an ES module in Node imports it and calls", "node.mjs");
   await node("a CommonJS module in Node requires it and calls", "node.cjs");
   await node("two copies in a process share the default service", "two-copies.mjs");
+  await linkPeers(app);
   await node("importing every entry runs nothing", "quiet.mjs", ...specifiers);
 }
 
@@ -228,12 +229,26 @@ async function writeSnippets(folder) {
   return names;
 }
 
+/** Puts the optional peers beside the installed package, as whoever uses them would. */
+async function linkPeers(app) {
+  const { peerDependencies } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  await link(Object.keys(peerDependencies), app);
+}
+
 /** Puts our development dependencies beside the installed package, where the snippets look for react-admin and the like. */
 async function linkClients(app) {
-  const from = path.join(root, "node_modules");
-  const to = path.join(app.folder, "node_modules");
-  for (const name of await readdir(from)) {
-    if (!name.startsWith(".")) await symlink(path.join(from, name), path.join(to, name), "junction");
+  const installed = await readdir(path.join(root, "node_modules"));
+  await link(
+    installed.filter((name) => !name.startsWith(".")),
+    app,
+  );
+}
+
+async function link(names, app) {
+  const there = await readdir(path.join(app.folder, "node_modules"));
+  for (const name of names.filter((name) => !there.includes(name))) {
+    const [from, to] = [root, app.folder].map((folder) => path.join(folder, "node_modules", name));
+    await symlink(from, to, "junction");
   }
 }
 
