@@ -109,13 +109,13 @@ export class Pool {
   submit<T>(job: (info: JobInfo) => T | PromiseLike<T>, options?: SubmitOptions): Promise<T> {
     try {
       if (typeof job !== "function") throw new TypeError("submit: the job must be a function.");
-      if (options === undefined) return this.#enter(new Task(job, 0, this.#batch)) as Promise<T>;
+      if (options === undefined) return this.#enter(job, 0) as Promise<T>;
       const { priority, dedupeKey, signal } = legalOptions(options);
       if (signal?.aborted) throw abortReason(signal);
       if (dedupeKey !== undefined) return this.#join(dedupeKey, job, priority, signal) as Promise<T>;
-      if (!signal) return this.#enter(new Task(job, priority, this.#batch)) as Promise<T>;
+      if (!signal) return this.#enter(job, priority) as Promise<T>;
       const task = new HeldTask(job, priority, this.#batch);
-      const outcome = this.#enter(task) as Promise<T>;
+      const outcome = this.#enter(job, priority, task) as Promise<T>;
       return orAborted(outcome, signal, (reason) => this.#takeBack(task, reason));
     } catch (error) {
       return Promise.reject(error);
@@ -124,9 +124,10 @@ export class Pool {
 
   /**
    * Resolves when all jobs that were submitted so far have ended, well or not, and also those that were taken back while they
-   * ran. Rejects only with the signal's reason.
+   * ran. Rejects only with the signal's reason, and with a RateLimitConfigError for illegal options.
    */
-  async wait({ signal }: { signal?: AbortSignal | null | undefined } = {}): Promise<void> {
+  async wait(options: { signal?: AbortSignal | null | undefined } = {}): Promise<void> {
+    const { signal } = checked<Pick<SubmitOptions, "signal">>("options", options, WAIT);
     if (signal?.aborted) throw abortReason(signal);
     const batch = this.#closedBatch();
     if (batch !== undefined) {
@@ -194,22 +195,25 @@ export class Pool {
   // ---- the way of a job
 
   /** Lets a job in: to a worker, into the queue, or into the line before that. */
-  #enter(task: Task): Promise<unknown> {
+  #enter(job: Job, priority: number, held?: HeldTask): Promise<unknown> {
     if (this.#closing !== null) throw refusal("RATE_LIMIT_POOL_CLOSED", "The pool is closed. ");
-    task.coming = this.#comings++;
-    const since = this.#platform.now() - this.#origin;
-    // The result of a subtraction is a number on the heap until it is said to be a small integer.
-    task.arrival = since < SMALL ? since | 0 : since;
-    const place = this.#outside.size > 0 ? FULL : this.#placeFor(task);
+    // Where a worker is idle, nobody asks when the job came: to read the clock would be a third of all that this costs.
+    const isIdle = this.#depth === 0 && this.#running < this.#workers;
+    const now = isIdle ? null : this.#platform.now();
+    const place = this.#outside.size > 0 ? FULL : this.#placeFor(now ?? 0, priority);
     if (place === UNAVAILABLE) throw unavailable();
     if (place === FULL && !this.#waitsForRoom) {
       throw refusal("RATE_LIMIT_QUEUE_FULL", "The queue of the pool is full. ");
     }
-    task.batch.pending++;
+    const batch = this.#batch;
+    batch.pending++;
     if (place === RUNS) {
       this.#running++;
-      return this.#run(task);
+      return this.#begin(job, batch, held);
     }
+    const task = held ?? new Task(job, priority, batch);
+    task.coming = this.#comings++;
+    task.arrival = smallInteger((now ?? this.#platform.now()) - this.#origin);
     if (place === FULL) this.#outside.join(task);
     else this.#put(task, place);
     // What follows a promise runs in the asynchronous context of whoever called `then`: the job sees that of its submitter,
@@ -220,11 +224,10 @@ export class Pool {
   }
 
   /** The name under which it is queued, or RUNS, FULL, UNAVAILABLE. */
-  #placeFor(task: Task): number {
+  #placeFor(arrival: number, priority: number): number {
     const core = this.#current();
-    const arrival = this.#origin + task.arrival;
     try {
-      if (core !== null) return glue.pool_enter(core.handle, arrival, task.priority);
+      if (core !== null) return glue.pool_enter(core.handle, arrival, priority);
     } catch {
       this.#trapped();
     }
@@ -236,12 +239,17 @@ export class Pool {
 
   readonly #run = (task: Task): Promise<unknown> => {
     const { job, batch } = task;
-    task.job = null;
-    if (job !== null) return settlementOf(job, task).then(batch.fulfilled, batch.rejected);
+    if (job !== null) return this.#begin(job, batch, task);
     // It was taken back when a worker had been found for it and it had not begun.
     this.#ended(batch);
     return Promise.resolve();
   };
+
+  #begin(job: Job, batch: Batch, task?: Task): Promise<unknown> {
+    const info = task instanceof HeldTask ? task.info : new Info();
+    if (task) task.job = null;
+    return settlementOf(job, info).then(batch.fulfilled, batch.rejected);
+  }
 
   /** A job has ended, and its worker is free. */
   readonly #ended = (batch: Batch): void => {
@@ -292,7 +300,7 @@ export class Pool {
   #letIn(): void {
     if (this.#outside.size > 0) this.#current();
     for (let task = this.#outside.first; task !== undefined; task = this.#outside.first) {
-      const place = this.#placeFor(task);
+      const place = this.#placeFor(this.#origin + task.arrival, task.priority);
       if (place < RUNS) return;
       // A core that was just lost has let everybody in already, where jobs pass without one.
       if (!this.#outside.leave(task)) continue;
@@ -348,7 +356,7 @@ export class Pool {
     const marked = this.#known.has(key);
     this.#known.set(key, shared);
     try {
-      settle(this.#enter(task));
+      settle(this.#enter(job, priority, task));
     } catch (error) {
       this.#forget(key, shared);
       if (marked) this.markSeen(key);
@@ -379,13 +387,8 @@ export class Pool {
   /** One of that batch is no longer pending. */
   #left(batch: Batch): void {
     if (--batch.pending > 0) return;
-    for (
-      let [first] = this.#batches;
-      first !== this.#batch && first?.pending === 0;
-      [first] = this.#batches
-    ) {
-      this.#batches.shift();
-      for (const wake of first.waiting) wake();
+    while (this.#batches.length > 1 && this.#batches[0]?.pending === 0) {
+      for (const wake of this.#batches.shift()?.waiting ?? []) wake();
     }
   }
 
@@ -600,9 +603,9 @@ const UNAVAILABLE = -3;
 const TURNS_TO_HEAR = 5;
 
 /** Calls the job. One that throws before its first `await` has failed like any other. */
-function settlementOf(job: Job, task: Task): Promise<unknown> {
+function settlementOf(job: Job, info: JobInfo): Promise<unknown> {
   try {
-    return Promise.resolve(job(task instanceof HeldTask ? task.info : new Info()));
+    return Promise.resolve(job(info));
   } catch (error) {
     return Promise.reject(error);
   }
@@ -629,8 +632,10 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal, left: (reason: u
   });
 }
 
-/** Fits into a small integer of every engine; milliseconds of twelve days. */
-const SMALL = 2 ** 30;
+/** What is computed lies on the heap, sixteen bytes for each, until it is said to be a small integer. */
+function smallInteger(ms: number): number {
+  return ms < 2 ** 30 ? ms | 0 : ms;
+}
 
 function neverWaited(): void {}
 
@@ -650,8 +655,21 @@ function refusal(code: RateLimitErrorCode, summary: string): RateLimitError {
 }
 
 function legalOptions(options: SubmitOptions): SubmitOptions & { priority: number } {
+  const alone = priorityAlone(options);
+  if (!Number.isNaN(alone)) return { priority: clamped(alone) };
   const { priority = 0, dedupeKey, signal } = checked<SubmitOptions>("options", options, SUBMIT);
-  return { priority: Math.max(-MOST_URGENT, Math.min(MOST_URGENT, priority)), dedupeKey, signal };
+  return { priority: clamped(priority), dedupeKey, signal };
+}
+
+/** A million jobs may come with a priority and nothing else. NaN: there is more to these options, or less. */
+function priorityAlone(options: SubmitOptions): number {
+  for (const field in options) if (field !== "priority") return Number.NaN;
+  const priority: unknown = options?.priority;
+  return typeof priority === "number" ? priority : Number.NaN;
+}
+
+function clamped(priority: number): number {
+  return Math.max(-MOST_URGENT, Math.min(MOST_URGENT, priority));
 }
 
 /** It crosses into the core as an integer of 32 bits. */
@@ -669,8 +687,6 @@ const OPTIONS: Rules<PoolOptions> = {
   host: PART.host,
 };
 
-const SUBMIT: Rules<SubmitOptions> = {
-  priority: ACQUIRE.priority,
-  dedupeKey: aString,
-  signal: ACQUIRE.signal,
-};
+const WAIT: Rules<Pick<SubmitOptions, "signal">> = { signal: ACQUIRE.signal };
+
+const SUBMIT: Rules<SubmitOptions> = { ...WAIT, priority: ACQUIRE.priority, dedupeKey: aString };

@@ -162,6 +162,23 @@ describe("when the core traps", () => {
     expect([pool.activeWorkers, pool.queueDepth]).toEqual([0, 0]);
   });
 
+  it("equals keep their order, whatever names they had", async () => {
+    const broken = await Broken.make();
+    const pool = broken.pool({ workers: 1, queue: 4 });
+    for (const name of ["a", "b", "c"]) void broken.submit(pool, name);
+    await broken.end("a");
+    await broken.end("b");
+    // The names of those who have left are given out again, the last one first.
+    const names = ["d", "e", "f", "g"];
+    for (const name of names) void broken.submit(pool, name);
+    await broken.end("c");
+    void broken.submit(pool, "h");
+    broken.trap();
+    await settled();
+    await broken.endAll();
+    expect(broken.begun).toEqual(["a", "b", "c", ...names, "h"]);
+  });
+
   it("what waited before it keeps its head start over what comes after it", async () => {
     const broken = await Broken.make();
     const pool = broken.pool({ workers: 1 });

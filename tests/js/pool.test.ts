@@ -58,10 +58,8 @@ class Stage {
 
   /** Ends all jobs, one after the other in the order in which they began. */
   async endAll(): Promise<void> {
-    for (let name: string | undefined; ; ) {
-      [name] = this.#ends.keys();
-      if (name === undefined) return;
-      await this.end(name);
+    while (this.#ends.size > 0) {
+      for (const name of this.#ends.keys()) await this.end(name);
     }
   }
 }
@@ -343,12 +341,12 @@ describe("a large queue", () => {
     const pool = new Pool({ workers: 1, queue: 1_000_000 });
     const end = deferred();
     void pool.submit(() => end.promise);
-    const controllers = Array.from({ length: 100_000 }, () => new AbortController());
+    const controllers = Array.from({ length: 50_000 }, () => new AbortController());
     const job = vi.fn();
     const outcomes = controllers.map(({ signal }) => ended(pool.submit(job, { signal })));
     for (const controller of controllers) controller.abort();
     expect(pool.queueDepth).toBe(0);
-    expect((await Promise.all(outcomes)).filter(({ error }) => error).length).toBe(100_000);
+    expect((await Promise.all(outcomes)).filter(({ error }) => error).length).toBe(50_000);
     end.resolve(0);
     await pool.wait();
     expect(job).not.toHaveBeenCalled();
@@ -434,6 +432,19 @@ describe("an abort", () => {
     await settled();
     expect(stage.begun).toEqual(["next"]);
     expect(stage.pool.activeWorkers).toBe(1);
+  });
+
+  it("of a running job that was queued before takes nobody else out of the queue", async () => {
+    const stage = new Stage({ workers: 1 });
+    const controller = new AbortController();
+    void stage.submit("first");
+    void stage.submit("second", { signal: controller.signal });
+    await stage.end("first");
+    void stage.submit("third, in the place that the second had");
+    controller.abort();
+    expect(stage.pool.queueDepth).toBe(1);
+    await stage.endAll();
+    expect(stage.begun).toEqual(["first", "second", "third, in the place that the second had"]);
   });
 
   it("that came before: the job is neither queued nor run", async () => {
@@ -523,8 +534,10 @@ describe("jobs with a key", () => {
     const error = new Error("failed");
     const job = vi.fn(async () => "done");
     job.mockRejectedValueOnce(error);
-    const outcomes = [1, 2].map(() => rejection(pool.submit(job, { dedupeKey: "k" })));
-    expect(await Promise.all(outcomes)).toEqual([error, error]);
+    const outcomes = [1, 2].map(() => pool.submit(job, { dedupeKey: "k" }));
+    // One that is handled must not hide that the other is not.
+    expect(outcomes[0]).not.toBe(outcomes[1]);
+    expect(await Promise.all(outcomes.map(rejection))).toEqual([error, error]);
     expect(pool.isDuplicate("k")).toBe(false);
     expect(await pool.submit(job, { dedupeKey: "k" })).toBe("done");
     expect(job).toHaveBeenCalledTimes(2);
@@ -635,6 +648,16 @@ describe("jobs with a key", () => {
     expect(stage.pool.isDuplicate("k")).toBe(true);
     await stage.end("new");
     expect(stage.begun).toEqual(["old", "new"]);
+  });
+
+  it("and what the last one has running may fail without the new batch forgetting its own", async () => {
+    const stage = new Stage();
+    void stage.submit("old", { dedupeKey: "k" });
+    stage.pool.clearSeen();
+    void stage.submit("new", { dedupeKey: "k" });
+    await stage.end("old", new Error("failed"));
+    expect(stage.pool.isDuplicate("k")).toBe(true);
+    await stage.end("new");
   });
 });
 
@@ -958,6 +981,14 @@ describe("bad input", () => {
     expect(error).toBeInstanceOf(RateLimitConfigError);
     expect(error).toMatchObject({ field });
     expect(job).not.toHaveBeenCalled();
+  });
+
+  it.each([
+    [{ signal: {} }, "signal"],
+    [{ sinal: null }, "sinal"],
+    [null, "options"],
+  ])("of a wait: %o", async (options, field) => {
+    expect(await rejection(new Pool().wait(options as never))).toMatchObject({ field });
   });
 
   it("what is undefined, or a signal that is null, was left out", async () => {
