@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 /**
  * Tests run against the sources in js/ and the core in pkg/, in Node; a test that needs a document names jsdom in its
- * first lines. No test waits in real time, so five seconds are a hang.
+ * first lines. Tests that wait in real time say so and have a limit of their own; else five seconds are a hang.
  */
 export default defineConfig({
   test: {
