@@ -14,7 +14,7 @@ import { findChromium, launch, pageWithImportMap, serveApi, serveFiles } from ".
 export async function run({ report, chromiumPath }) {
   const stage = await openStage(chromiumPath);
   try {
-    for (const group of [loading, withoutTheCore, refusals, waiting, clock, external, bundled]) {
+    for (const group of [loading, withoutTheCore, refusals, waiting, limits, clock, external, bundled]) {
       await group(stage, (name, body) => report.case(name, body));
     }
   } finally {
@@ -386,6 +386,97 @@ async function waiting({ onPage }, test) {
       assert.deepEqual(found, { name: "AbortError", attempts: 1, quick: true });
     });
   }
+}
+
+
+// ---- limits
+
+async function limits({ onPage, sites }, test) {
+  await test("registry, limiter, slots, pool and breaker work in a page", async () => {
+    const found = await onPage({}, (page) =>
+      page.evaluate(async () => {
+        const all = await import("/tidegate/dist/index.js");
+        const registry = new all.RateLimiterRegistry({
+          crm: { concurrency: 2, rateLimit: { default: { maxRequests: 3, windowMs: 300 } } },
+        });
+        let running = 0;
+        let most = 0;
+        const starts = [];
+        const job = async () => {
+          starts.push(performance.now());
+          most = Math.max(most, ++running);
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          running--;
+        };
+        await Promise.all(Array.from({ length: 9 }, () => registry.withRateLimit("crm", "read", job)));
+        // A millisecond of slack: the page's clock is coarser than the promise.
+        const crowded = starts.filter((start, i) => i >= 3 && start - starts[i - 3] < 298).length;
+
+        const pool = new all.Pool({ workers: 2, queue: 5 });
+        const order = await Promise.all([3, 1, 2].map((value) => pool.submit(() => value * 10)));
+        const slots = new all.Slots({ global: 1, onLimit: "reject" });
+        const lease = slots.tryAcquire("spring");
+        const refused = await slots.acquire("autumn").catch(({ code }) => code);
+        lease.release();
+        const breaker = new all.CircuitBreaker({ failureThreshold: 1 });
+        await breaker.execute(() => Promise.reject(new Error("down"))).catch(() => {});
+        const open = await breaker.execute(() => 1).catch(({ code }) => code);
+        return { most, crowded, order, refused, free: slots.tryAcquire("autumn") !== null, open };
+      }),
+    );
+    assert.deepEqual(found, {
+      most: 2,
+      crowded: 0,
+      order: [30, 10, 20],
+      refused: "RATE_LIMIT_CONCURRENCY_EXCEEDED",
+      free: true,
+      open: "RATE_LIMIT_CIRCUIT_OPEN",
+    });
+  });
+
+  await test("what was used today is still used after a reload", async () => {
+    const spend = async () => {
+      const { RateLimiter } = await import("/tidegate/dist/index.js");
+      const limiter = new RateLimiter({
+        windows: { maxRequests: 5, windowMs: 86_400_000 },
+        store: { key: "calls of the day" },
+      });
+      const before = limiter.count("ada");
+      const granted = [1, 2, 3].filter(() => limiter.tryAcquire("ada")).length;
+      return { before, granted };
+    };
+    const found = await onPage({}, async (page) => {
+      const first = await page.evaluate(spend);
+      await page.reload();
+      const second = await page.evaluate(spend);
+      await page.reload();
+      return [first, second, await page.evaluate(spend)];
+    });
+    assert.deepEqual(found, [
+      { before: 0, granted: 3 },
+      { before: 3, granted: 2 },
+      { before: 5, granted: 0 },
+    ]);
+  });
+
+  await test("where the policy forbids the core, limits refuse, or let pass if told so", async () => {
+    const found = await onPage({ origin: sites.strict.origin }, (page) =>
+      page.evaluate(async () => {
+        const { coreState, Pool, RateLimiter, Slots } = await import("/tidegate/dist/index.js");
+        const answers = async (options) => {
+          const code = ({ code }) => code;
+          return [
+            await new RateLimiter({ minIntervalMs: 1_000, ...options }).wait().then(() => "passed", code),
+            await new Slots({ global: 1, ...options }).acquire().then(() => "passed", code),
+            await new Pool(options).submit(() => "passed").catch(code),
+          ];
+        };
+        return [await answers({}), await answers({ onCoreUnavailable: "pass" }), coreState()];
+      }),
+    );
+    const refused = "RATE_LIMIT_CORE_UNAVAILABLE";
+    assert.deepEqual(found, [[refused, refused, refused], ["passed", "passed", "passed"], "csp"]);
+  });
 }
 
 // ---- the clock
