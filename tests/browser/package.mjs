@@ -388,7 +388,6 @@ async function waiting({ onPage }, test) {
   }
 }
 
-
 // ---- limits
 
 async function limits({ onPage, sites }, test) {
