@@ -2,8 +2,9 @@
 import { limiters, pools } from "./subjects.mjs";
 import { KEYS, WORKLOADS } from "./workloads.mjs";
 
-/** A round of one workload may take so long. */
-const LONGEST_MS = 3_000;
+/** A round of one workload may take so long; how long that is, so many jobs tell. */
+const LONGEST_MS = 2_000;
+const FEW = 200;
 /** And the filling of a queue so long, and so much. */
 const QUEUEING_MS = 60_000;
 const MOST_HEAP = 3_000_000_000;
@@ -23,36 +24,41 @@ const tasks = { throughput, memory, keys };
 process.stdout.write(JSON.stringify(await tasks[task](library, Number(amount), order)));
 process.exit();
 
-/** Jobs a second, by kind of job, concurrency, and with or without priorities. */
+/** Jobs a second, by workload. */
 async function throughput(name, share) {
   const { pool, prioritized } = await pools[name].load();
   const results = {};
-  for (const { key, concurrency, job, count, order } of WORKLOADS) {
-    const make = order === "random" ? prioritized : pool;
+  for (const workload of WORKLOADS) {
+    const make = workload.order === "random" ? prioritized : pool;
     if (!make) continue;
     // As many as fit into its time: what is much slower than the others would keep us for an hour.
-    const few = await timed(make, concurrency, job, 200, order);
-    const jobs = Math.round(Math.min(count * share, Math.max(200, (LONGEST_MS / few) * 200)));
-    await timed(make, concurrency, job, Math.ceil(jobs / 2), order);
+    let few = Number.POSITIVE_INFINITY;
+    for (let turn = 0; turn < 10; turn++) few = Math.min(few, await timed(make, workload, FEW));
+    const jobs = Math.round(Math.min(workload.count * share, Math.max(FEW, (LONGEST_MS / few) * FEW)));
+    await timed(make, workload, Math.ceil(jobs / 2));
     await collected();
-    results[key] = { perSecond: (jobs / (await timed(make, concurrency, job, jobs, order))) * 1_000, jobs };
+    const ms = await timed(make, workload, jobs);
+    results[workload.key] = { perSecond: (jobs / ms) * 1_000, jobs };
   }
   return results;
 }
 
-/** All are submitted at once; what is measured ends with the last of them. */
-async function timed(make, concurrency, job, count, order) {
+/** From the first submit to the last outcome; each batch is waited for before the next one. */
+async function timed(make, { concurrency, job, batch, order }, count) {
   const submit = make(concurrency);
   const random = order === "random" ? priorities(count) : null;
-  const outcomes = new Array(count);
   const started = performance.now();
-  if (order === "alone") {
-    for (let i = 0; i < count; i++) await submit(job);
-  } else {
-    for (let i = 0; i < count; i++) outcomes[i] = random ? submit(job, random[i]) : submit(job);
-    await Promise.all(outcomes);
+  for (let from = 0; from < count; from += batch) {
+    if (batch === 1) await submit(job);
+    else await Promise.all(submitted(submit, job, random, from, Math.min(count, from + batch)));
   }
   return performance.now() - started;
+}
+
+function submitted(submit, job, random, from, to) {
+  const outcomes = new Array(to - from);
+  for (let i = from; i < to; i++) outcomes[i - from] = random ? submit(job, random[i]) : submit(job);
+  return outcomes;
 }
 
 /** Bytes that a job takes while it is queued behind five that never end. */
@@ -152,9 +158,9 @@ function seeded() {
 }
 
 function bytes() {
-  const { heapUsed, external, rss } = process.memoryUsage();
+  const { heapUsed, rss } = process.memoryUsage();
   const wasm = memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
-  return { heap: heapUsed + external, wasm, resident: rss };
+  return { heap: heapUsed, wasm, resident: rss };
 }
 
 async function collected() {

@@ -4,6 +4,8 @@
 //   --scale X      a part of the jobs, for a quick look (1)
 //   --only a,b     some libraries
 //   --out DIR      also writes limits.md and limits.json there
+//
+// Wants `npm run build`, and `npm ci` in this folder. TIDEGATE=file.mjs measures another build.
 import { execFile } from "node:child_process";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import os from "node:os";
@@ -15,13 +17,15 @@ import { KEY_UNITS, KEYS, QUEUED, WORKLOADS } from "./workloads.mjs";
 
 const METHOD = `
 Every library runs in a process of its own, one after the other, in each of the rounds, and the order rotates from round to
-round. In a round each workload is warmed up and then measured once; the table gives the median of the rounds and the range
+round. In a round each workload is warmed up and then measured once; the tables give the median of the rounds and the range
 from the lowest to the highest. Jobs do nothing ("resolved": an async function that returns; "setImmediate": one turn of the
-event loop), are all submitted at once, and the time is that from the first submit to the last outcome. "One after the
-other" waits for each outcome before the next submit. Libraries that need more than 3 s for a workload get fewer jobs:
-the number stands beside the result. Memory is the growth of the heap and of WebAssembly's memory, collected before and
-after, for jobs that are queued behind five that never end, and for keys that have been used once. Priorities are the ten
-that Bottleneck has, drawn with the same seed for all.`.trim();
+event loop); the time is that from the first submit to the last outcome. They are submitted all at once (100,000 then wait
+in the queue), by the thousand, or one by one, where each batch is waited for before the next one. Libraries that need more
+than two seconds for a workload get fewer jobs: the number stands beside the result. Memory is the growth of the heap and of
+WebAssembly's memory, collected before and after, for jobs that are queued behind five that never end, and for keys that
+have been used once. Priorities are the ten that Bottleneck has, drawn with the same seed for all. Of those compared,
+tidegate, p-queue and p-limit call a job in the asynchronous context of its submitter, and tidegate, p-queue and Bottleneck
+have priorities.`.trim();
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const { values: options } = parseArgs({
@@ -66,7 +70,7 @@ async function inChild(task, name, terms) {
     path.join(here, "child.mjs"),
     task,
     name,
-    amount,
+    ...terms,
   ];
   const { stdout } = await promisify(execFile)(process.execPath, given.map(String), { maxBuffer: 2 ** 24 });
   return JSON.parse(stdout);
@@ -84,33 +88,37 @@ function render() {
     "# Limits: how fast, and how much memory",
     `${machine.node}, ${machine.cpu}, ${machine.system}; ${rounds} rounds; load at the beginning ${machine.load}.`,
     `Versions: ${machine.versions}.`,
-    ...section("Jobs a second, through a pool", "ahead by", WORKLOADS.map(speed)),
-    ...section("Bytes of a queued job, at a million", "smaller by", [memoryOf("flat"), memoryOf("random")]),
-    ...section(`Units counted a second, over ${KEYS.toLocaleString("en")} keys`, "ahead by", [waits()]),
+    ...section("Jobs a second, through a pool", WORKLOADS.map(speed)),
+    ...section("Bytes of a queued job, at a million", [memoryOf("flat"), memoryOf("random")]),
+    ...section(`Units counted a second, over ${KEYS.toLocaleString("en")} keys`, [waits()]),
     triesLine(),
-    ...section("Bytes of a key", "smaller by", [memoryOfKey()]),
+    ...section("Bytes of a key", [memoryOfKey()]),
     "## Method",
     METHOD,
   ].join("\n\n");
 }
 
 /** First how we stand to the best of the others, then everybody's numbers. */
-function section(title, verb, rows) {
-  const ratios = rows.flatMap((row) => {
-    const others = Object.entries(row.values).filter(([name, value]) => name !== "tidegate" && value);
-    const mine = row.values.tidegate;
-    if (!mine || others.length === 0) return [];
-    const better = row.lowWins ? (a, b) => a[1].median - b[1].median : (a, b) => b[1].median - a[1].median;
-    const [name, best] = others.sort(better)[0];
-    const ratio = row.lowWins ? best.median / mine.median : mine.median / best.median;
-    return [`- ${row.title}: ${verb} ${ratio.toFixed(2)}× (of the others ${name} comes next)`];
-  });
+function section(title, rows) {
   const names = Object.keys(rows[0].values);
   const head = `| | ${names.join(" | ")} |\n|---|${names.map(() => "---:").join("|")}|`;
   const lines = rows.map(
     (row) => `| ${row.title} | ${names.map((name) => cell(row.values[name])).join(" | ")} |`,
   );
-  return [`## ${title}`, ratios.join("\n"), [head, ...lines].join("\n")];
+  return [`## ${title}`, rows.flatMap(ratio).join("\n"), [head, ...lines].join("\n")].filter(Boolean);
+}
+
+/** Above 1 we are ahead of everybody. */
+function ratio({ title, values, lowWins }) {
+  const mine = values.tidegate?.median;
+  const others = Object.entries(values).filter(([name, value]) => name !== "tidegate" && value);
+  if (!mine || others.length === 0) return [];
+  const ratios = others.map(([name, { median }]) => ({
+    name,
+    ratio: lowWins ? median / mine : mine / median,
+  }));
+  const closest = ratios.reduce((a, b) => (b.ratio < a.ratio ? b : a));
+  return [`- ${title}: **${closest.ratio.toFixed(2)}×** ${closest.name}`];
 }
 
 function cell(value) {

@@ -1,7 +1,7 @@
 // The libraries, each behind the same few functions. An entry that is missing is work that the library does not do.
 
 /** Where tidegate is taken from: another build may be named, to compare two of them. */
-const TIDEGATE = process.env.TIDEGATE ?? "tidegate";
+const TIDEGATE = process.env.TIDEGATE ?? new URL("../dist/index.js", import.meta.url).href;
 
 /** More than any run queues: where a queue wants a bound, it has this one. */
 const UNBOUNDED = 100_000_000;

@@ -71,9 +71,11 @@ export class Pool {
   /** Arrivals are counted from here: small numbers take no memory of their own. */
   readonly #origin: number;
 
-  /** What comes is of the last batch; somebody waits for each of the others. */
-  readonly #batches: Batch[] = [];
+  /** What comes is of this batch. */
   #batch: Batch;
+  /** The first one that has jobs to come to an end, and the last one that takes no more: somebody waits for these. */
+  #oldest: Batch;
+  #closed: Batch | null = null;
   /** Jobs by key, for as long as they may be joined; `null`: the key was marked by hand. */
   readonly #known = new Map<string, Shared | null>();
   #closing: Promise<void> | null = null;
@@ -88,7 +90,8 @@ export class Pool {
     this.#passes = onCoreUnavailable === "pass";
     this.#platform = platform(host, plainAlarm);
     this.#origin = this.#platform.now();
-    this.#batch = this.#newBatch();
+    this.#batch = new Batch(this.#ended);
+    this.#oldest = this.#batch;
     this.#unwatch = Pool.#watchCore(new WeakRef(this));
   }
 
@@ -130,7 +133,7 @@ export class Pool {
     const { signal } = checked<Pick<SubmitOptions, "signal">>("options", options, WAIT);
     if (signal?.aborted) throw abortReason(signal);
     const batch = this.#closedBatch();
-    if (batch !== undefined) {
+    if (batch !== null) {
       let wake = (): void => {};
       const ended = new Promise<void>((resolve) => {
         wake = resolve;
@@ -372,23 +375,23 @@ export class Pool {
 
   // ---- ends
 
-  #newBatch(): Batch {
-    const batch = new Batch(this.#ended);
-    this.#batches.push(batch);
-    return batch;
-  }
-
-  /** The batch whose end is the end of all that came so far; `undefined`: it has come. */
-  #closedBatch(): Batch | undefined {
-    if (this.#batch.pending > 0) this.#batch = this.#newBatch();
-    return this.#batches.at(-2);
+  /** The batch whose end is the end of all that came so far; `null`: it has come. */
+  #closedBatch(): Batch | null {
+    if (this.#batch.pending > 0) {
+      this.#closed = this.#batch;
+      this.#batch = new Batch(this.#ended);
+      this.#closed.next = this.#batch;
+    }
+    return this.#oldest === this.#batch ? null : this.#closed;
   }
 
   /** One of that batch is no longer pending. */
   #left(batch: Batch): void {
-    if (--batch.pending > 0) return;
-    while (this.#batches.length > 1 && this.#batches[0]?.pending === 0) {
-      for (const wake of this.#batches.shift()?.waiting ?? []) wake();
+    batch.pending--;
+    // Each waits for those before it.
+    while (this.#oldest.pending === 0 && this.#oldest.next !== null) {
+      for (const wake of this.#oldest.waiting) wake();
+      this.#oldest = this.#oldest.next;
     }
   }
 
@@ -539,6 +542,8 @@ interface Shared {
 /** Jobs whose end somebody waits for together. */
 class Batch {
   pending = 0;
+  /** The one that came after it. */
+  next: Batch | null = null;
   readonly waiting = new Set<() => void>();
   /** What follows each of its jobs: two functions for all of them. */
   readonly fulfilled: (value: unknown) => unknown;

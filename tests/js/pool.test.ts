@@ -729,6 +729,17 @@ describe("wait()", () => {
     expect(heard.length).toBe(6);
   });
 
+  it("may be called after every submit", async () => {
+    const stage = new Stage({ workers: 3, queue: 1_000 });
+    const ended: number[] = [];
+    for (let i = 0; i < 300; i++) {
+      void stage.submit(`job ${i}`, { priority: i % 7 });
+      void stage.pool.wait().then(() => ended.push(i));
+    }
+    await stage.endAll();
+    expect(ended).toEqual(Array.from({ length: 300 }, (_, i) => i));
+  });
+
   it("waits for a job that was taken back until it has settled", async () => {
     const stage = new Stage();
     const controller = new AbortController();
