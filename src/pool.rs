@@ -16,7 +16,7 @@ pub struct Pool {
     free: Vec<u32>,
     /// Names given out so far.
     names: u32,
-    comings: u64,
+    comings: u32,
 }
 
 /// What becomes of a job that enters.

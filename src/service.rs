@@ -449,7 +449,7 @@ impl Service {
     /// When an ordinary call of the lane may go, as far as anybody knows; `None`: that depends on others.
     pub fn next_leave(&self, now: Instant, lane: LaneNumber) -> Option<Instant> {
         let terms = Terms { lane, weight: 1, ..Terms::NONE };
-        let last = Entry { rank: i64::MAX, coming: u64::MAX, name: lane };
+        let last = Entry { rank: i64::MAX, coming: u32::MAX, name: lane };
         let by_limits = match self.limits.check(now, &terms, &last) {
             Leave::Go => now,
             Leave::Until(until) | Leave::Behind(_, until) => until,
@@ -844,7 +844,7 @@ fn retry_after(now: Instant, until: Option<Instant>) -> Option<Span> {
 impl Call {
     /// Where it would stand in line if it came now: behind its equals.
     fn place(&self) -> Entry {
-        Entry { rank: rank(self.arrival, self.priority), coming: u64::MAX, name: self.terms.lane }
+        Entry { rank: rank(self.arrival, self.priority), coming: u32::MAX, name: self.terms.lane }
     }
 
     #[inline(never)]

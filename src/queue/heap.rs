@@ -12,8 +12,9 @@ pub struct Heap(Vec<Entry>);
 pub struct Entry {
     /// The smallest goes first.
     pub rank: i64,
-    /// Of equals the one that came first.
-    pub coming: u64,
+    /// Of equals the one that came first. It begins anew after 4,294,967,295: a million jobs save 8 MB, and once in so
+    /// many two that came in the same millisecond may change places.
+    pub coming: u32,
     /// Who it is: a small number.
     pub name: u32,
 }
@@ -21,7 +22,7 @@ pub struct Entry {
 impl Entry {
     /// One that goes the earlier the earlier its time is.
     pub fn at(time: Instant, name: u32) -> Self {
-        Self { rank: time.ticks().cast_signed(), coming: name.into(), name }
+        Self { rank: time.ticks().cast_signed(), coming: name, name }
     }
 
     /// The time that its rank is.

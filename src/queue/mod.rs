@@ -38,7 +38,7 @@ pub struct Line {
     behind: Vec<Heap>,
     standing: u32,
     /// How many have come so far: equals go in the order they came.
-    comings: u64,
+    comings: u32,
 }
 
 /// One that waits.
@@ -305,7 +305,7 @@ impl Line {
         Instant::earlier(Instant::earlier(time(&self.sleeping), time(&self.asleep)), time(&self.hurried))
     }
 
-    fn take_a_seat(&mut self, waiter: &Waiter, sleeps: bool) -> (Name, u64) {
+    fn take_a_seat(&mut self, waiter: &Waiter, sleeps: bool) -> (Name, u32) {
         self.comings = self.comings.wrapping_add(1);
         let name = self.free.pop().unwrap_or_else(|| {
             self.seats.push(None);
@@ -332,7 +332,7 @@ impl Line {
         self.lanes.get_mut(index)
     }
 
-    fn enter_lane(&mut self, name: Name, coming: u64, waiter: &Waiter) {
+    fn enter_lane(&mut self, name: Name, coming: u32, waiter: &Waiter) {
         let number = waiter.terms.lane;
         let Some(lane) = self.lanes.get_mut(number as usize) else { return };
         lane.standing.put(Entry { rank: rank_in_line(waiter), coming, name }, &mut self.places);
