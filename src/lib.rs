@@ -54,5 +54,7 @@ pub mod record;
 
 pub mod service;
 
+pub mod bulk;
+
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;
