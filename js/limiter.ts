@@ -97,7 +97,10 @@ export class RateLimiter {
    */
   async wait(key?: string, options?: WaitOptions): Promise<void> {
     const { weight, ...terms } = optionsOf<WaitOptions>(options, WAIT);
-    await this.#gate.acquire(this.#place(key, weight), terms);
+    const place = this.#place(key, weight);
+    // Who needs not wait is spared the promises of those who do.
+    const isFree = options === undefined && this.#gate.tryAcquire(place) !== null;
+    if (!isFree) await this.#gate.acquire(place, terms);
     this.#store?.changed();
   }
 
