@@ -10,7 +10,7 @@ import { failure } from "./failure.ts";
 import { judgedAs, outcomeOf } from "./judge.ts";
 import { Link } from "./link.ts";
 import { ACQUIRE, logOf, PART } from "./parts.ts";
-import { aFunction, checked, count, milliseconds, orNull, type Rules } from "./rules.ts";
+import { aFunction, checked, count, milliseconds, orNull, type Rules, YEAR_MS } from "./rules.ts";
 import type {
   AttemptInfo,
   CircuitState,
@@ -313,8 +313,6 @@ function refuseContradictions(given: Partial<CircuitBreakerOptions>): void {
   if (lastCalls !== undefined && windowMs !== undefined) refuse("windowMs", "nothing beside lastCalls");
   if (lastCalls !== undefined && minimumCalls > lastCalls) refuse("minimumCalls", "at most lastCalls");
 }
-
-const YEAR_MS = 31_536_000_000;
 
 const EXECUTE: Rules<ExecuteOptions> = { signal: ACQUIRE.signal };
 

@@ -5,12 +5,14 @@ import {
   anObject,
   checked,
   count,
+  DAY_MS,
   milliseconds,
   number,
   oneOf,
   orNull,
   type Rule,
   type Rules,
+  YEAR_MS,
 } from "./rules.ts";
 import type { Logger, LogLevel, RateLimitConfig, RetryBudget } from "./types.ts";
 
@@ -74,9 +76,6 @@ function upTo(level: number, logger: Logger): Logger {
 
 const METHODS = ["error", "warn", "info", "debug"] as const;
 const LEVELS: readonly LogLevel[] = ["silent", ...METHODS];
-
-const DAY_MS = 86_400_000;
-const YEAR_MS = 31_536_000_000;
 
 const BUDGET: Rules<RetryBudget> = {
   ratio: number(0, 1),

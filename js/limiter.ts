@@ -3,8 +3,20 @@ import { RateLimitConfigError } from "./errors.ts";
 import { type AcquireOptions, Gate, type GateEvents } from "./gate.ts";
 import { platform } from "./host.ts";
 import type { LimitsPlan, Place } from "./lanes.ts";
-import { ACQUIRE, LINE, type LineLimits, lineOf, logOf, optionsOf, PART, type PartOptions } from "./parts.ts";
-import { aBoolean, anObject, checked, count, milliseconds, needed, orNull, type Rules } from "./rules.ts";
+import {
+  ACQUIRE,
+  LINE,
+  type LineLimits,
+  lineOf,
+  logOf,
+  MOST_UNITS,
+  optionsOf,
+  PART,
+  type PartOptions,
+  WINDOW,
+  windowsOf,
+} from "./parts.ts";
+import { aBoolean, checked, count, milliseconds, orNull, type Rules, YEAR_MS } from "./rules.ts";
 import { aStore, type KeyState, type LimiterState, Store, type StoreOptions, stateOf } from "./store.ts";
 import type { LimitInfo, Logger } from "./types.ts";
 import { forUsing } from "./using.ts";
@@ -267,22 +279,9 @@ const NO_SLOTS = { concurrency: null, concurrencyPerKey: null, concurrencyPerOpe
 /** A key has the limits of all: nothing that a single call would wish for. */
 const NO_WISHES = { concurrency: 0, limit: 0, windowMs: 0 };
 
-const YEAR_MS = 31_536_000_000;
-const MOST_UNITS = 1_000_000_000;
-
-const WINDOW: Rules<LimitInfo> = {
-  maxRequests: needed(count(1, MOST_UNITS)),
-  windowMs: needed(milliseconds(1, YEAR_MS)),
-};
-
 const LIMITS: Rules<QuotaLimits> = {
   minIntervalMs: orNull(milliseconds(1, YEAR_MS)),
-  windows: orNull({
-    expected: "an object with maxRequests and windowMs, or a list of such",
-    holds: (value) => Array.isArray(value) || anObject.holds(value),
-    fields: WINDOW,
-    each: { ...anObject, expected: "an object with maxRequests and windowMs", fields: WINDOW },
-  }),
+  windows: orNull(windowsOf(WINDOW)),
   smooth: aBoolean,
   ...LINE,
 };

@@ -3,8 +3,19 @@
 import { merged, shellConfig } from "./config.ts";
 import type { AcquireOptions } from "./gate.ts";
 import type { OnCoreUnavailable } from "./lanes.ts";
-import { anObject, checked, count, oneOf, orNull, type Rule, type Rules } from "./rules.ts";
-import type { Host, Logger, LogLevel } from "./types.ts";
+import {
+  anObject,
+  checked,
+  count,
+  milliseconds,
+  needed,
+  oneOf,
+  orNull,
+  type Rule,
+  type Rules,
+  YEAR_MS,
+} from "./rules.ts";
+import type { Host, LimitInfo, Logger, LogLevel } from "./types.ts";
 
 /** Who waits, and for how many names there is room. */
 export interface LineLimits {
@@ -51,6 +62,25 @@ export const PART: Rules<PartOptions> = {
   logger: anything,
   host: aHost,
 };
+
+/** Units that a window may hold. */
+export const MOST_UNITS = 1_000_000_000;
+
+export const WINDOW: Rules<LimitInfo> = {
+  maxRequests: needed(count(1, MOST_UNITS)),
+  windowMs: needed(milliseconds(1, YEAR_MS)),
+};
+
+/** A window or a list of windows, with these fields. */
+export function windowsOf(fields: Readonly<Record<string, Rule>>): Rule {
+  const expected = "an object with maxRequests and windowMs";
+  return {
+    expected: `${expected}, or a list of such`,
+    holds: (value) => Array.isArray(value) || anObject.holds(value),
+    fields,
+    each: { ...anObject, expected, fields },
+  };
+}
 
 export const ACQUIRE: Rules<AcquireOptions> = {
   signal: orNull({

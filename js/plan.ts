@@ -3,20 +3,20 @@
 import { merged } from "./config.ts";
 import { RateLimitConfigError } from "./errors.ts";
 import type { LimitsPlan, Need, OnCoreUnavailable, Place, PolicyPlan } from "./lanes.ts";
-import { ACQUIRE, anything, LINE, lineOf } from "./parts.ts";
+import { ACQUIRE, anything, LINE, lineOf, MOST_UNITS, WINDOW, windowsOf } from "./parts.ts";
 import {
   aBoolean,
   anObject,
   aString,
   checked,
   count,
+  DAY_MS,
   milliseconds,
   namesTo,
-  needed,
   oneOf,
   orNull,
-  type Rule,
   type Rules,
+  YEAR_MS,
 } from "./rules.ts";
 import type { LimitOverrides, RateLimitConfig, ServiceLimits, WindowLimit } from "./types.ts";
 
@@ -350,25 +350,12 @@ function frozen<T extends object>(part: T): T {
   return Object.freeze(part);
 }
 
-const DAY_MS = 86_400_000;
-const YEAR_MS = 31_536_000_000;
 export const MOST_AT_A_TIME = 1_000_000;
-const MOST_UNITS = 1_000_000_000;
 
-const WINDOW: Rules<WindowLimit> = {
-  maxRequests: needed(count(1, MOST_UNITS)),
-  windowMs: needed(milliseconds(1, YEAR_MS)),
+const windows = windowsOf({
+  ...WINDOW,
   per: { expected: "a name", holds: (value) => typeof value === "string" && value !== "" },
-};
-
-const aWindow: Rule = { ...anObject, expected: "an object with maxRequests and windowMs", fields: WINDOW };
-
-const windows: Rule = {
-  expected: "an object with maxRequests and windowMs, or a list of such",
-  holds: (value) => Array.isArray(value) || anObject.holds(value),
-  fields: WINDOW,
-  each: aWindow,
-};
+} satisfies Rules<WindowLimit>);
 
 export const LIMITS: Rules<ServiceLimits> = {
   concurrency: orNull(count(1, MOST_AT_A_TIME)),

@@ -129,6 +129,11 @@ export function orNull({ expected, holds, ...more }: Rule): Rule {
   return { ...more, expected: `null, or ${expected}`, holds: (value) => value === null || holds(value) };
 }
 
+export const DAY_MS = 86_400_000;
+
+/** The longest that anything may be told to last. */
+export const YEAR_MS = 31_536_000_000;
+
 /** The farthest times that a Date can tell. */
 const aTime = number(-8.64e15, 8.64e15);
 

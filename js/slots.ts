@@ -5,7 +5,7 @@ import { type AcquireOptions, Gate, type Hold } from "./gate.ts";
 import { type Platform, platform, type Wait, Waits } from "./host.ts";
 import type { LimitsPlan, Place } from "./lanes.ts";
 import { ACQUIRE, LINE, type LineLimits, lineOf, logOf, optionsOf, PART, type PartOptions } from "./parts.ts";
-import { checked, count, milliseconds, needed, number, orNull, type Rules } from "./rules.ts";
+import { checked, count, milliseconds, needed, number, orNull, type Rules, YEAR_MS } from "./rules.ts";
 import type { Logger } from "./types.ts";
 import { forUsing } from "./using.ts";
 
@@ -281,7 +281,6 @@ class Stalls {
 }
 
 const MINUTE_MS = 60_000;
-const YEAR_MS = 31_536_000_000;
 
 /** Longer than most calls take, short enough to be read while somebody still looks. */
 const STALL_MS = 30_000;

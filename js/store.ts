@@ -3,7 +3,7 @@
 import { RateLimitConfigError } from "./errors.ts";
 import type { QuotaState } from "./gate.ts";
 import { type Platform, type Wait, Waits } from "./host.ts";
-import { anObject, aString, checked, needed, number, type Rule, type Rules } from "./rules.ts";
+import { anObject, aString, checked, listOf, needed, QUOTA_STATE, type Rule, type Rules } from "./rules.ts";
 import type { Logger } from "./types.ts";
 
 /** The counts of a RateLimiter as plain data, for JSON. Times are the wall clock's, in milliseconds since 1970. */
@@ -135,36 +135,16 @@ function pageStorage(): StateStorage | null {
   return (globalThis as { localStorage?: StateStorage }).localStorage ?? null;
 }
 
-/** The farthest times that a Date can tell. */
-const aTime = number(-8.64e15, 8.64e15);
-
 const STATE: Rules<LimiterState> = {
   version: needed({ expected: `${VERSION}`, holds: (value) => value === VERSION }),
   keys: needed(
     listOf({
       ...anObject,
       expected: "an object with key and taken",
-      fields: {
-        key: needed(aString),
-        nextAt: aTime,
-        taken: needed(listOf({ expected: "[windowMs, time, units]", holds: isTaken })),
-      } satisfies Rules<KeyState>,
+      fields: { key: needed(aString), ...QUOTA_STATE } satisfies Rules<KeyState>,
     }),
   ),
 };
-
-function isTaken(value: unknown): boolean {
-  if (!Array.isArray(value) || value.length !== 3) return false;
-  const [windowMs, time, units] = value as unknown[];
-  return aTime.holds(windowMs) && aTime.holds(time) && Number.isInteger(units) && UNITS.holds(units);
-}
-
-/** As many as the core counts. */
-const UNITS = number(1, 2 ** 32 - 1);
-
-function listOf(each: Rule): Rule {
-  return { expected: "a list", holds: Array.isArray, each };
-}
 
 function isStorage(value: unknown): boolean {
   const { getItem, setItem } = (value ?? {}) as Partial<StateStorage>;

@@ -1,13 +1,13 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Gate, type GateOptions, type Hold } from "../../js/gate.ts";
 import { RateLimitConfigError, RateLimitError } from "../../js/index.ts";
 import type { LimitsPlan } from "../../js/lanes.ts";
 import { ManualHost } from "../../js/testing.ts";
 import { sabotageCore } from "./support/broken-core.ts";
 import { placeOf, planOf, policyOf, slotOf } from "./support/limits.ts";
-import { ended, rejection, type Settled } from "./support/service.ts";
+import { ended, leavesNothingLoose, rejection, type Settled } from "./support/service.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -27,19 +27,7 @@ function stage(plan: Partial<LimitsPlan>, options: Partial<GateOptions> = {}, Cl
   return { gate, host, elapsed: () => host.now() - begun };
 }
 
-let loose: unknown[] = [];
-const note = (error: unknown): void => void loose.push(error);
-beforeEach(() => {
-  loose = [];
-  process.on("unhandledRejection", note);
-});
-afterEach(async () => {
-  vi.useRealTimers();
-  vi.unstubAllGlobals();
-  await new Promise(setImmediate);
-  process.off("unhandledRejection", note);
-  expect(loose).toEqual([]);
-});
+leavesNothingLoose();
 
 describe("slots", () => {
   it("are taken at once while there are any, then first come, first served", async () => {

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { RateLimitError, RateLimitService } from "../../js/index.ts";
 import type { LimitsPlan, OnCoreUnavailable } from "../../js/lanes.ts";
 import { ManualHost } from "../../js/testing.ts";
@@ -11,6 +11,7 @@ import {
   ended,
   freshPackage,
   Log,
+  leavesNothingLoose,
   refusal,
   rejection,
   type Settled,
@@ -46,19 +47,7 @@ function stage(
   return { service, host, log, elapsed: () => host.now() - begun };
 }
 
-let loose: unknown[] = [];
-const note = (error: unknown): void => void loose.push(error);
-beforeEach(() => {
-  loose = [];
-  process.on("unhandledRejection", note);
-});
-afterEach(async () => {
-  vi.useRealTimers();
-  vi.unstubAllGlobals();
-  await new Promise(setImmediate);
-  process.off("unhandledRejection", note);
-  expect(loose).toEqual([]);
-});
+leavesNothingLoose();
 
 /** An operation that runs until it is told to end, and how many of it run. */
 function busy(): { run: () => Promise<unknown>; running: () => number; end: () => void; most: () => number } {

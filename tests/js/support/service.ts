@@ -1,4 +1,4 @@
-import { vi } from "vitest";
+import { afterEach, beforeEach, expect, vi } from "vitest";
 import { RateLimitService } from "../../../js/index.ts";
 import { ManualHost } from "../../../js/testing.ts";
 import type { AttemptInfo, Logger, RateLimitConfig } from "../../../js/types.ts";
@@ -98,4 +98,21 @@ export function deferred<T = unknown>(): {
     reject = no;
   });
   return { promise, resolve, reject };
+}
+
+/** After each test of the file the platform is as it was, and no rejection was left that nobody handles. */
+export function leavesNothingLoose(): void {
+  let loose: unknown[] = [];
+  const note = (error: unknown): void => void loose.push(error);
+  beforeEach(() => {
+    loose = [];
+    process.on("unhandledRejection", note);
+  });
+  afterEach(async () => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+    await new Promise(setImmediate);
+    process.off("unhandledRejection", note);
+    expect(loose).toEqual([]);
+  });
 }
