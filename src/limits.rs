@@ -254,12 +254,9 @@ impl Limits {
 
     /// The front of the lane waits no longer for what it waited for.
     pub fn unclaim(&mut self, lane: LaneNumber) {
-        let Self { lanes, accounts, .. } = self;
-        for &number in lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs) {
-            if let Some(account) = accounts.get_mut(number as usize) {
-                account.claim = account.claim.filter(|claim| claim.front.name != lane);
-            }
-        }
+        self.each_account(lane, |account, _| {
+            account.claim = account.claim.filter(|claim| claim.front.name != lane);
+        });
     }
 
     /// The lane's quotas that nobody waits for first.
