@@ -1,8 +1,25 @@
 /** All of the API, built once and shared by every entry: one set of classes, one core. */
 
+export {
+  job,
+  job_add,
+  job_bits,
+  job_changed,
+  job_decide,
+  job_end,
+  job_free,
+  job_heard,
+  job_next,
+  job_numbers,
+  job_restore,
+  job_row,
+  job_settle,
+  job_tell,
+} from "../pkg/core.js";
 export { CircuitBreaker, type CircuitBreakerOptions, type ExecuteOptions } from "./breaker.ts";
-export { abortReason } from "./call.ts";
-export { coreState, init, provide, type WasmSource } from "./core.ts";
+export { abortReason, onAbort } from "./call.ts";
+export { Judgement } from "./codes.ts";
+export { CoreHandle, coreState, init, isReady, provide, trapped, type WasmSource } from "./core.ts";
 export { type Environment, type EnvironmentOptions, registryFromEnv } from "./env.ts";
 export {
   HttpRateLimitError,
@@ -11,8 +28,10 @@ export {
   RateLimitError,
   userMessage,
 } from "./errors.ts";
+export { Emitter } from "./events.ts";
 export { finalFailures } from "./final.ts";
-export { plainAlarm, platform } from "./host.ts";
+export { type Alarm, isOnline, type Platform, plainAlarm, platform, Waits } from "./host.ts";
+export { type Judged, outcomeOf } from "./judge.ts";
 export {
   type QuotaStatus,
   RateLimiter,
@@ -39,7 +58,10 @@ export {
   checked,
   count,
   milliseconds,
+  number,
+  oneOf,
   orNull,
+  type Rule,
   type Rules,
 } from "./rules.ts";
 export { RateLimitService } from "./service.ts";

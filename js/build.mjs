@@ -298,7 +298,7 @@ async function bundle(name, format, modules) {
       metafile: true,
       write: false,
       logLevel: "silent",
-      plugins: [siblings(name, modules, extension)],
+      plugins: [siblings(name, modules, extension), bundledPackages],
       ...(format === "cjs" && (await needsModuleUrl(name)) ? MODULE_URL : {}),
     })
     .catch((error) => {
@@ -322,6 +322,17 @@ function siblings(name, modules, extension) {
   };
 }
 
+/** Packages that come along, so that ours requires none: their licences are in LICENSE. */
+const bundledPackages = {
+  name: "bundled packages",
+  setup(build) {
+    build.onResolve({ filter: /^idb$/ }, () => ({
+      path: installed("idb", "build/index.js"),
+      sideEffects: false,
+    }));
+  },
+};
+
 /** CommonJS has no import.meta: the address of the file is made from its name, without a `require` that browsers lack. */
 const MODULE_URL = {
   define: { "import.meta.url": "moduleUrl" },
@@ -338,7 +349,7 @@ async function needsModuleUrl(name) {
 function assertSingleOwner(owners, name, { inputs }) {
   for (const input of Object.keys(inputs)) {
     const owner = owners.get(input);
-    if (owner !== undefined) {
+    if (owner !== undefined && !STATELESS.has(input)) {
       throw new StepError(
         `${input} would be in dist/${owner}.js and in dist/${name}.js: import it through ./${SHARED}.ts`,
       );
@@ -346,6 +357,9 @@ function assertSingleOwner(owners, name, { inputs }) {
     owners.set(input, name);
   }
 }
+
+/** Checks of data, without a state; the error among them is told by its name. */
+const STATELESS = new Set(["js/import/journal/store.ts"]);
 
 /** Source maps carry our sources, so that a debugger shows TypeScript; the encoded core in them would be its third copy. */
 function withoutCore(map) {

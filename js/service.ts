@@ -201,6 +201,17 @@ export class RateLimitService {
     return off;
   }
 
+  /**
+   * What this service says of a failure that was no call of its own, and which counts nowhere; `null` without the core.
+   * @internal
+   */
+  async judgement(error: unknown, durationMs: number): Promise<Judged | null> {
+    const wasm = this.link.current();
+    if (wasm === null) return null;
+    const call = new Call(NO_CONTEXT, this.#platform.now(), Number.NaN, 0, 0);
+    return this.#judged(wasm, call, { thrown: true, value: error }, durationMs);
+  }
+
   /** Ends every wait with an AbortError; later calls pass through. */
   dispose(): void {
     if (this.#disposed) return;

@@ -30,6 +30,7 @@ import { isRefresh, refreshed, refresherOf } from "./supabase/refresh.ts";
 import { isResponse, refusalResponse } from "./supabase/refusal.ts";
 import { type Fetch, OutgoingRequest } from "./supabase/request.ts";
 import { resourceOf, routeOf } from "./supabase/route.ts";
+import { isDirect, tellDirect } from "./supabase/sender.ts";
 import { checkService, Services } from "./supabase/services.ts";
 
 export interface ResilientFetchOptions {
@@ -71,6 +72,9 @@ export interface ResilientFetch extends Fetch {
  * is sent once, and so is a write that got no answer, unless the service's `retryTransient` allows it and it is
  * idempotent: PUT, DELETE, an upsert of rows with their keys.
  *
+ * What an import sends through `supabaseSender` passes too, counted nowhere, because the import waits refusals out by itself;
+ * while the circuit is open it is answered as any other call.
+ *
  * It rejects as `fetch` does: with the reason of the request's signal, also from a wait, and when there was no answer.
  *
  * @throws RateLimitConfigError for illegal options.
@@ -97,9 +101,15 @@ export function resilientFetch(
       return refreshed(request, fetch, { ...patience, refresher: refresherOf(service) });
     }
     if (limits === "") return request.passOn(fetch);
+    const guarding = services.for(limits);
+    if (isDirect(request.signal) && !guarding.getCircuitState().isOpen) {
+      const response = await request.passOn(fetch);
+      tellDirect(request.signal, response);
+      return response;
+    }
     const isLeft = api === "rest" && request.isRead && !ownRetries;
     const guard = {
-      service: services.for(limits),
+      service: guarding,
       resourceName,
       ...(isLeft && { isRepeatedByClient: isRepeatedByPostgrest }),
     };

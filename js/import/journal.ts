@@ -17,9 +17,11 @@ import {
   isNote,
   type JournalStore,
   type OpenStore,
+  packed,
   type Stored,
   type Surroundings,
   suspect,
+  unpacked,
 } from "./journal/store.ts";
 
 export { ClaimLostError, SEGMENT_ROWS } from "./journal/store.ts";
@@ -67,6 +69,8 @@ export interface Segment {
   index: number;
   /** 1,024 bytes. */
   bits: Uint8Array;
+  /** Which of the rows that are done well are duplicates: a bit each, 512 bytes. Left out: none of them. */
+  duplicates?: Uint8Array | undefined;
   /** Of the keys, two words a row, as far as they are known. Written once; left out afterwards, they stay. */
   hashes?: Uint32Array | undefined;
 }
@@ -163,8 +167,8 @@ export interface Journal {
 }
 
 export interface JournalOptions {
-  /** Default: IndexedDB. In Node: `fileStore(folder)` of `journal/file.ts`. */
-  store?: OpenStore | undefined;
+  /** Default: IndexedDB. In Node: `fileStore(folder)` of `journal/file.ts`. `null`: in memory, which is no failure then. */
+  store?: OpenStore | null | undefined;
   /** Called at most once for each of them, with the words of `degraded` or `damaged`. */
   onDegraded?: ((words: string) => void) | undefined;
   /** Stands in for the platform's clock and timers. */
@@ -181,7 +185,7 @@ export async function openJournal({
   host,
 }: JournalOptions = {}): Promise<Journal> {
   const journal = new StoredJournal(platform(host, plainAlarm), onDegraded);
-  await journal.begin(store);
+  if (store) await journal.begin(store);
   return journal;
 }
 
@@ -237,7 +241,7 @@ class StoredJournal implements Journal {
       const sound = isBits(value) && (hashes === undefined || isHashes(hashes));
       if (!sound) this.#damage();
       if (!isBits(value)) yield suspect(job, index);
-      else yield { job, index, bits: value, ...(isHashes(hashes) && { hashes }) };
+      else yield { job, index, ...unpacked(value), ...(isHashes(hashes) && { hashes }) };
     }
   }
 
@@ -547,7 +551,7 @@ class Gathered implements Step {
     if (job) of(job.id).record = ownRecord(job);
     for (const segment of segments) {
       const { segments } = of(segment.job);
-      segments.set(segment.index, withHashes(ownCopy(segment), segments.get(segment.index)));
+      segments.set(segment.index, withHashes(packed(segment), segments.get(segment.index)));
     }
     for (const note of notes) of(note.job).notes.set(note.index, { ...note });
     return new Promise((resolve, reject) => {
@@ -576,11 +580,6 @@ interface Writer {
 
 function ownRecord(job: JobRecord): JobRecord {
   return { ...job, counts: { ...job.counts } };
-}
-
-/** A view would be cloned with all that lies around it, and change under our hands. */
-function ownCopy({ job, index, bits, hashes }: Segment): Segment {
-  return { job, index, bits: bits.slice(), ...(hashes && { hashes: hashes.slice() }) };
 }
 
 /** What storages can take of a note: a row with functions in it stays with us. */

@@ -55,6 +55,8 @@ export interface ImportOptions<Row> {
   name?: string | undefined;
   /** What makes a row the same person as another, such as `(row) => normalisedEmail(row.email)`. Default: all of the row. */
   key?: ((row: Row) => unknown) | undefined;
+  /** Whether sending a row twice is the same as sending it once. Default: what `send.idempotent` says, else `false`. */
+  idempotent?: boolean | undefined;
   /** Looks for a row whose answer was lost. Default: that of `send`. */
   verify?:
     | ((row: Row, item: ImportItem<Row>, signal: AbortSignal) => Promise<ItemAnswer | undefined>)
@@ -72,7 +74,7 @@ export interface ImportOptions<Row> {
    * duplicates without asking. Default `"check"`.
    */
   known?: "check" | "skip" | undefined;
-  /** Rows in a request: so many, or as many as the server answers well. Default: what `send.maxBatch` says is tried by `"auto"`; else 1. 1 to 10_000. */
+  /** Rows in a request: so many, or as many as the server answers well. Default: `"auto"`, up to what `send.maxBatch` says; 1 where it says nothing. 1 to 10_000. */
   batchSize?: number | "auto" | undefined;
   /** Requests in flight that are never exceeded. Default: learned, at most 100. 1 to 1_000. */
   concurrency?: number | undefined;
@@ -195,7 +197,10 @@ export interface ImportReport<Row = unknown> extends ImportCounts {
    * A file for a spreadsheet: the columns of the source, then `import_outcome` and `import_message`. It can be corrected and
    * imported again. By default what failed and what is unknown.
    */
-  toCSV(options?: { outcomes?: readonly ImportOutcome[] | undefined; delimiter?: string | undefined }): string;
+  toCSV(options?: {
+    outcomes?: readonly ImportOutcome[] | undefined;
+    delimiter?: string | undefined;
+  }): string;
 }
 
 export interface ImportEvents<Row> {
@@ -232,7 +237,10 @@ export interface ImportJob<Row = unknown> {
   /** What is on its way settles; the rest is skipped. */
   cancel(): void;
   /** Calls `listener` at each event until the function that is returned is called. */
-  on<E extends keyof ImportEvents<Row>>(event: E, listener: (event: ImportEvents<Row>[E]) => void): () => void;
+  on<E extends keyof ImportEvents<Row>>(
+    event: E,
+    listener: (event: ImportEvents<Row>[E]) => void,
+  ): () => void;
   /** Another import, of the rows that failed. @throws ImportError while this one runs. */
   retryFailed(): ImportJob<Row>;
 }

@@ -20,6 +20,11 @@ export interface ImportBatch<Row> {
   signal: AbortSignal;
   /** The same for each repetition of these very items. */
   idempotencyKey: string;
+  /**
+   * Tells what the server answered with, if the sender comes by it: its headers say how much it lets through (`RateLimit`,
+   * `Retry-After`), also when all is well. An error that has `headers` says it by itself. The body is left alone.
+   */
+  heard?(answer: Response | Headers): void;
 }
 
 /** What became of a row. `id` is the server's, where it said one. */

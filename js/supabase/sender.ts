@@ -73,7 +73,8 @@ export function supabaseSender<Row = Record<string, unknown>>(
     return { ...mapped, [idColumn]: item.id };
   };
 
-  const send = async ({ items, signal }: ImportBatch<Row>): Promise<BatchAnswer> => {
+  const send = async (batch: ImportBatch<Row>): Promise<BatchAnswer> => {
+    const { items, signal } = batch;
     const records = await unsent(Promise.all(items.map(record)));
     if (signal.aborted) throw abortReason(signal);
     const upsert = (client.from(table) as Upserting).upsert(records, {
@@ -81,8 +82,13 @@ export function supabaseSender<Row = Record<string, unknown>>(
       ignoreDuplicates: true,
       defaultToNull: false,
     });
-    const answer = await upsert.select(idColumn).abortSignal(direct(signal));
-    const inserted = idsIn(answer, { records, idColumn, signal });
+    let headers: Headers | undefined;
+    const heard = (response: Response): void => {
+      headers = response.headers;
+      batch.heard?.(headers);
+    };
+    const answer = await upsert.select(idColumn).abortSignal(direct(signal, heard));
+    const inserted = idsIn(answer, { records, idColumn, signal, headers });
     return items.map(({ id }) => ({ outcome: inserted.has(id) ? "imported" : "ignored", id }));
   };
 
@@ -92,10 +98,15 @@ export function supabaseSender<Row = Record<string, unknown>>(
     signal: AbortSignal,
   ): Promise<ItemAnswer | undefined> => {
     const read = (client.from(table) as Selecting).select(idColumn).eq(idColumn, id).limit(1);
-    const asked = read.abortSignal(direct(signal));
+    let headers: Headers | undefined;
+    const asked = read.abortSignal(
+      direct(signal, (response) => {
+        headers = response.headers;
+      }),
+    );
     // Since 2.102 postgrest-js repeats reads by itself.
     const answer = await (asked.retry?.(false) ?? asked);
-    const found = idsIn(answer, { records: [], idColumn, signal });
+    const found = idsIn(answer, { records: [], idColumn, signal, headers });
     return found.has(id) ? { outcome: "ignored", id } : undefined;
   };
 
@@ -110,17 +121,23 @@ export class SupabaseSendError extends Error implements SendFailure {
   readonly code: string | undefined;
   readonly details: unknown;
   readonly hint: unknown;
+  /** What came with the answer, where a `resilientFetch` in the client saw it. */
+  readonly headers: Headers | undefined;
   readonly retryAfterMs: number | undefined;
   readonly tooLarge: boolean | undefined;
   readonly stops: boolean | undefined;
   readonly sent: boolean | undefined;
 
-  constructor(failure: SendFailure & { details?: unknown; hint?: unknown }, cause: unknown) {
+  constructor(
+    failure: SendFailure & { details?: unknown; hint?: unknown; headers?: Headers | undefined },
+    cause: unknown,
+  ) {
     super(failure.message, { cause });
     this.status = failure.status ?? 0;
     this.code = failure.code;
     this.details = failure.details;
     this.hint = failure.hint;
+    this.headers = failure.headers;
     this.retryAfterMs = failure.retryAfterMs;
     this.tooLarge = failure.tooLarge;
     this.stops = failure.stops;
@@ -133,18 +150,29 @@ export class SupabaseSendError extends Error implements SendFailure {
   }
 }
 
-/** Signals of requests whose refusals are the import's own business. */
-const directSignals = new WeakSet<AbortSignal>();
+/**
+ * On the signals of requests whose refusals are the import's own business: who is told of the answer, because supabase-js
+ * keeps its headers to itself. A symbol of the global registry, because two copies of the package may meet.
+ */
+const DIRECT: unique symbol = Symbol.for("tidegate.direct");
+
+interface DirectSignal extends AbortSignal {
+  [DIRECT]?: (response: Response) => void;
+}
 
 /** The signal, marked. postgrest-js hands it to `fetch` as it is, unless the client has a timeout of its own. */
-function direct(signal: AbortSignal): AbortSignal {
-  directSignals.add(signal);
-  return signal;
+function direct(signal: AbortSignal, heard: (response: Response) => void): AbortSignal {
+  return Object.assign(signal, { [DIRECT]: heard } satisfies Partial<DirectSignal>);
 }
 
 /** Whether a request with this signal is one of an import, which waits refusals out by itself. */
 export function isDirect(signal: AbortSignal | undefined): boolean {
-  return signal !== undefined && directSignals.has(signal);
+  return (signal as DirectSignal | undefined)?.[DIRECT] !== undefined;
+}
+
+/** Tells the import that made the request with this signal. */
+export function tellDirect(signal: AbortSignal | undefined, response: Response): void {
+  (signal as DirectSignal | undefined)?.[DIRECT]?.(response);
 }
 
 // ---- answers
@@ -173,6 +201,7 @@ interface Asked {
   records: object[];
   idColumn: string;
   signal: AbortSignal;
+  headers: Headers | undefined;
 }
 
 /** The ids in the answer. @throws SupabaseSendError, or the signal's reason. */
@@ -192,11 +221,17 @@ function isSuccess(status: unknown): boolean {
   return typeof status === "number" && status >= 200 && status < 300;
 }
 
-function errorOf(answer: Answer, { records, idColumn }: Asked): SupabaseSendError {
+function errorOf(answer: Answer, { records, idColumn, headers }: Asked): SupabaseSendError {
   const { message, code, details, hint } = placeOf(answer?.error);
   const said = textIn(message);
   const status = statusOf(answer);
-  const facts = { status, code: textIn(code), details: details ?? undefined, hint: hint ?? undefined };
+  const facts = {
+    status,
+    code: textIn(code),
+    details: details ?? undefined,
+    hint: hint ?? undefined,
+    headers,
+  };
   const failed = (more: SendFailure): SupabaseSendError =>
     new SupabaseSendError({ ...facts, ...more }, answer?.error ?? undefined);
 

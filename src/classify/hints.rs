@@ -78,7 +78,7 @@ fn in_number(source: Source, number: f64, now: WallTime) -> Option<Span> {
 
 /// `RateLimit-Reset` and `X-RateLimit-Reset` are seconds from now with some, and a time with others: in seconds
 /// as GitHub's, or in milliseconds. The size tells them apart.
-fn reset(number: f64, now: WallTime) -> Span {
+pub(super) fn reset(number: f64, now: WallTime) -> Span {
     if number < 1e6 {
         Span::from_ms_ceil(number * 1000.0)
     } else if number < 1e11 {

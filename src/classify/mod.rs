@@ -10,7 +10,10 @@
 //! | `words` | prose for people |
 //! | `transport` | nobody answered, or nobody wanted to know |
 //! | `hints` | how long to stay away: in headers (`http_date`, `rate_limit`), in properties, in `prose` |
+//!
+//! [`advertised`] judges nothing: it reads what headers say about a limit that was not exceeded yet.
 
+mod advertised;
 mod codes;
 mod hints;
 mod http_date;
@@ -27,6 +30,7 @@ use crate::decision::{Scope, Verdict};
 use crate::outcome::{Outcome, Place};
 use crate::time::{Span, WallTime};
 
+pub use advertised::{Advertised, advertised};
 pub use hints::hint;
 
 /// Judges one attempt. `wall` is the time at which its answer came, by the wall clock: dates and epoch times that

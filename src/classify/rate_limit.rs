@@ -1,4 +1,5 @@
-//! The `RateLimit` field of the IETF draft "RateLimit header fields for HTTP", in both forms that are deployed.
+//! The `RateLimit` and `RateLimit-Policy` fields of the IETF draft "RateLimit header fields for HTTP", in both forms that
+//! are deployed.
 //!
 //! A small strict parser of structured fields (RFC 9651) of our own, which knows no inner lists and keeps nothing
 //! that the field does not use; why not a crate: `docs/decisions/0003-header-parsers.md`.
@@ -13,39 +14,59 @@ use crate::time::Span;
 /// costs more than what is left: then the shortest, after which there is more of something. A field that is
 /// malformed is ignored whole, as RFC 9651 demands.
 pub(super) fn delay(field: &[u8]) -> Option<Span> {
-    let seconds = members(field, false).or_else(|| members(field, true))?;
-    seconds.used_up.or(seconds.left).map(|seconds| Span::from_ms(seconds.saturating_mul(1000)))
+    let mut delays = Delays::default();
+    list(field, &mut |quota| delays.add(quota)).or_else(|| {
+        delays = Delays::default();
+        dictionary(field).map(|quota| delays.add(&quota))
+    })?;
+    delays.used_up.or(delays.left).map(|seconds| Span::from_ms(seconds.saturating_mul(1000)))
 }
 
-/// The members of a field: `"name";r=0;t=5, …`, where each is a quota, or `limit=100, remaining=0, reset=30`, where
-/// all together are one.
-fn members(field: &[u8], dictionary: bool) -> Option<Delays> {
+/// The members of a list: `"name";r=0;t=5, …`, or `100;w=60, …`. Each is a quota. `None`: it is none, and what was told
+/// of it before does not count.
+pub(super) fn list<'a>(field: &'a [u8], tell: &mut dyn FnMut(&Quota<'a>)) -> Option<()> {
     let mut rest = Cursor(field);
-    let mut delays = Delays::default();
+    loop {
+        let (name, limit) = rest.item()?;
+        let mut quota = Quota { name, limit, ..Quota::default() };
+        rest.parameters(&mut quota)?;
+        tell(&quota);
+        if !rest.next_member()? {
+            return Some(());
+        }
+    }
+}
+
+/// The members of a dictionary: `limit=100, remaining=0, reset=30`. All together are one quota.
+pub(super) fn dictionary(field: &[u8]) -> Option<Quota<'_>> {
+    let mut rest = Cursor(field);
     let mut quota = Quota::default();
     loop {
-        if dictionary {
-            rest.pair(&mut quota)?;
-            rest.parameters(&mut Quota::default())?;
-        } else {
-            rest.item()?;
-            rest.parameters(&mut quota)?;
-            delays.add(&std::mem::take(&mut quota));
-        }
+        rest.pair(&mut quota)?;
+        let mut about = Quota::default();
+        rest.parameters(&mut about)?;
+        quota.window = quota.window.or(about.window);
         if !rest.next_member()? {
-            delays.add(&quota);
-            return Some(delays);
+            return Some(quota);
         }
     }
 }
 
 /// What one quota says about itself.
-#[derive(Default)]
-struct Quota {
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Quota<'a> {
+    /// As it is written, without quotes.
+    pub(super) name: &'a [u8],
+    /// So many in a window, in the quota's unit.
+    pub(super) limit: Option<u64>,
+    /// Seconds.
+    pub(super) window: Option<u64>,
     /// What is left, in the quota's unit.
-    remaining: Option<u64>,
+    pub(super) remaining: Option<u64>,
     /// Seconds until there is more.
-    reset: Option<u64>,
+    pub(super) reset: Option<u64>,
+    /// It does not count requests.
+    pub(super) is_other: bool,
 }
 
 /// Seconds until there is more of something.
@@ -58,7 +79,7 @@ struct Delays {
 }
 
 impl Delays {
-    fn add(&mut self, quota: &Quota) {
+    fn add(&mut self, quota: &Quota<'_>) {
         match (quota.remaining, quota.reset) {
             (Some(0), reset) => self.used_up = self.used_up.max(reset),
             (Some(_), Some(reset)) => self.left = Some(self.left.unwrap_or(reset).min(reset)),
@@ -83,7 +104,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Any number of `;key` or `;key=item`.
-    fn parameters(&mut self, quota: &mut Quota) -> Option<()> {
+    fn parameters(&mut self, quota: &mut Quota<'_>) -> Option<()> {
         while self.eat(b';') {
             self.0 = self.0.trim_ascii_start();
             self.pair(quota)?;
@@ -93,42 +114,47 @@ impl<'a> Cursor<'a> {
 
     /// `key` or `key=item`, into what the quota says about itself. The last of several with the same key counts,
     /// and a value of a wrong type is none.
-    fn pair(&mut self, quota: &mut Quota) -> Option<()> {
+    fn pair(&mut self, quota: &mut Quota<'_>) -> Option<()> {
         let key = self.skip(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'));
         if !key.first()?.is_ascii_lowercase() {
             return None;
         }
-        let value = if self.eat(b'=') { self.item()? } else { None };
+        let (text, value) = if self.eat(b'=') { self.item()? } else { Default::default() };
         match key {
             b"r" | b"remaining" => quota.remaining = value,
             b"t" | b"reset" => quota.reset = value,
+            b"q" | b"limit" => quota.limit = value,
+            b"w" => quota.window = value,
+            b"qu" => quota.is_other = text != b"requests",
             _ => {}
         }
         Some(())
     }
 
-    /// A bare item: a string in quotes, bytes between colons, or whatever has no separator in it. Its value when it
-    /// is an integer of up to 15 digits without a sign, else `Some(None)`.
-    fn item(&mut self) -> Option<Option<u64>> {
+    /// A bare item: a string in quotes, bytes between colons, or whatever has no separator in it. What it says, and its
+    /// value when it is an integer of up to 15 digits without a sign.
+    fn item(&mut self) -> Option<(&'a [u8], Option<u64>)> {
         if self.eat(b'"') {
-            return self.string().map(|()| None);
+            return self.string().map(|text| (text, None));
         }
         if self.eat(b':') {
-            self.skip(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
-            return self.expect(b':').map(|()| None);
+            let text = self.skip(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
+            return self.expect(b':').map(|()| (text, None));
         }
         let item = self.skip(|byte| byte.is_ascii_graphic() && !b"\"(),;=\\".contains(&byte));
         item.first()?;
-        Some(decimal(item).filter(|_| item.len() <= 15))
+        Some((item, decimal(item).filter(|_| item.len() <= 15)))
     }
 
-    /// The rest of a string in quotes: printable ASCII, with `\"` and `\\`.
-    fn string(&mut self) -> Option<()> {
+    /// The rest of a string in quotes: printable ASCII, with `\"` and `\\`, which stay as they are.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let text = self.0;
         loop {
-            let (byte, rest) = self.0.split_first()?;
+            let before = self.0;
+            let (byte, rest) = before.split_first()?;
             self.0 = rest;
             match byte {
-                b'"' => return Some(()),
+                b'"' => return text.get(..text.len().checked_sub(before.len())?),
                 b'\\' => (self.eat(b'"') || self.eat(b'\\')).then_some(())?,
                 b' '..=b'~' => {}
                 _ => return None,

@@ -30,6 +30,8 @@ mod rate;
 use crate::random::Random;
 use crate::time::{Instant, Span};
 
+pub use crate::classify::Advertised;
+
 use concurrency::{Blame, Concurrency};
 use gate::{Gate, INSTANT};
 use meter::{Mark, Meter};
@@ -120,19 +122,6 @@ pub enum Outcome {
     Lost,
     /// An answer that says nothing about the limit, as from a server that is in trouble.
     Other,
-}
-
-/// What an answer's headers say about the limit: the policy that binds first, when there are several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Advertised {
-    /// Requests per window. Zero: the whole is ignored, as with a window of zero.
-    pub quota: u32,
-    /// The window.
-    pub window: Span,
-    /// How many are left.
-    pub remaining: u32,
-    /// When there are more again, from now.
-    pub reset: Span,
 }
 
 /// What the pacer is about.

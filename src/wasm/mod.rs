@@ -4,6 +4,7 @@
 //! anywhere. A permit crosses as its number, a time as milliseconds, a missing number as NaN.
 
 mod alarm;
+mod bulk;
 mod codes;
 mod config;
 mod foreign;
@@ -15,6 +16,7 @@ mod service;
 mod snapshot;
 
 pub use alarm::sleep;
+pub use bulk::*;
 pub use limits::*;
 pub use pool::*;
 pub use service::*;

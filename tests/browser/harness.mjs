@@ -27,7 +27,7 @@ export async function launch(chromiumPath) {
   return chromium.launch({ executablePath: chromiumPath, args: CHROMIUM_ARGS });
 }
 
-const CHROMIUM_ARGS = [
+export const CHROMIUM_ARGS = [
   "--no-sandbox",
   "--disable-gpu",
   "--disable-background-networking",
@@ -99,7 +99,8 @@ export function pageWithImportMap(packageJson, mount) {
   return `<!doctype html><meta charset="utf-8"><title>page</title><script type="importmap">${map}</script>`;
 }
 
-async function listen(handler) {
+/** A server on loopback. Resolves with `{ origin, close() }`. */
+export async function listen(handler) {
   const server = createServer((request, response) => {
     Promise.resolve(handler(request, response)).catch((error) => {
       response.writeHead(500).end(String(error));

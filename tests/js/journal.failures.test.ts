@@ -6,7 +6,7 @@ import { indexedDbStore, type UpgradeStep } from "../../js/import/journal/indexe
 import { suspect } from "../../js/import/journal/store.ts";
 import { type JobRecord, openJournal } from "../../js/import/journal.ts";
 import { ManualHost } from "../../js/testing.ts";
-import { all, browser, COUNTS, cleared, jobOf, noteOf, segmentOf } from "./support/journal.ts";
+import { all, browser, COUNTS, cleared, duplicatesOf, jobOf, noteOf, segmentOf } from "./support/journal.ts";
 
 const NAME = "tidegate-import";
 const PLACE = ["https://a.example", "contacts"] as const;
@@ -41,18 +41,21 @@ describe("a storage that is full", () => {
     const journal = await ground.page();
     await journal.open(jobOf("a"));
     const hashes = Uint32Array.of(1, 1, 2, 2);
+    const duplicates = duplicatesOf(1);
     await journal.write({
       segments: [{ ...segmentOf("a", 0, [2, 1]), hashes }, segmentOf("a", 2, [3])],
       notes: [noteOf("a", 1), noteOf("a", 8_192)],
     });
     fill();
-    await journal.write({ segments: [segmentOf("a", 0, [2, 2]), segmentOf("a", 1, [1])] });
+    await journal.write({
+      segments: [{ ...segmentOf("a", 0, [2, 2]), duplicates }, segmentOf("a", 1, [1])],
+    });
     await journal.write({ notes: [noteOf("a", 1, { outcome: "unknown" }), noteOf("a", 5_000)] });
     expect(ground.told).toEqual([journal.degraded]);
     expect(journal.degraded).toMatch(/^The browser's storage is full\. .*while this page is open\.$/);
     expect(journal.kind).toBe("memory");
     expect(await all(journal.segments("a"))).toEqual([
-      { ...segmentOf("a", 0, [2, 2]), hashes },
+      { ...segmentOf("a", 0, [2, 2]), duplicates, hashes },
       segmentOf("a", 1, [1]),
       segmentOf("a", 2, [3]),
     ]);
@@ -299,6 +302,23 @@ describe("records that are not ours", () => {
     expect(await all(journal.notes("a"))).toEqual([noteOf("a", 1)]);
     expect(ground.told).toEqual([journal.damaged]);
     expect([journal.degraded, journal.kind]).toEqual([null, "indexeddb"]);
+  });
+
+  it("are told from those of before duplicates were kept by their length", async () => {
+    const ground = browser();
+    const first = await ground.page();
+    await first.open(jobOf("a"));
+    await first.write({ segments: [0, 1].map((index) => segmentOf("a", index, [2])) });
+    await first.close();
+    const older = new Uint8Array(1_024).fill(0b10_10_10_10);
+    await meddle(async (database) => {
+      expect(await database.get("segments", ["a", 0])).toHaveLength(1_024);
+      await database.put("segments", older, ["a", 0]);
+      await database.put("segments", new Uint8Array(1_024 + 511), ["a", 1]);
+    });
+    const journal = await ground.page();
+    await journal.open(jobOf("a"));
+    expect(await all(journal.segments("a"))).toEqual([{ job: "a", index: 0, bits: older }, suspect("a", 1)]);
   });
 
   const nonsense: Record<string, unknown> = {

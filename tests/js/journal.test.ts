@@ -8,6 +8,7 @@ import {
   COUNTS,
   cleared,
   DAY,
+  duplicatesOf,
   folder,
   type Ground,
   jobOf,
@@ -83,16 +84,49 @@ describe.each(Object.entries(grounds))("a journal in the %s", (_name, make) => {
     expect(await all(journal.segments("a"))).toEqual([{ ...segmentOf("a", 0, [3]), hashes }]);
   });
 
+  it("keeps which rows are duplicates as long as the bits that it came with", async () => {
+    const { ground, journal } = await begun();
+    const states = [2, 2, 3, 2];
+    const hashes = Uint32Array.of(1, 1, 2, 2, 3, 3, 4, 4);
+    const duplicates = duplicatesOf(1, 3, 4_095);
+    await journal.open(jobOf("a"));
+    await journal.write({
+      segments: [
+        { ...segmentOf("a", 0, states), duplicates, hashes },
+        { ...segmentOf("a", 1, states), duplicates },
+        { ...segmentOf("a", 2, states), duplicates: duplicatesOf() },
+      ],
+    });
+    await journal.write({ segments: [segmentOf("a", 1, [2])] });
+    await journal.close();
+    const next = await ground.page();
+    await next.open(jobOf("a"));
+    expect(await all(next.segments("a"))).toEqual([
+      { ...segmentOf("a", 0, states), duplicates, hashes },
+      segmentOf("a", 1, [2]),
+      segmentOf("a", 2, states),
+    ]);
+    await next.finish("a");
+    expect(await all(next.knownKeys("https://a.example", "contacts"))).toEqual([
+      Uint32Array.of(1, 1, 2, 2, 4, 4),
+    ]);
+    expect(next.damaged).toBeNull();
+  });
+
   it("writes what it was given, not what that became", async () => {
     const { journal } = await begun();
     const job = jobOf("a", { counts: { ...COUNTS } });
-    const segment = segmentOf("a", 0, [1]);
+    const segment = segmentOf("a", 0, [2]);
+    const other = { ...segmentOf("a", 1, [2]), duplicates: duplicatesOf(0) };
     await journal.open(job);
-    const written = journal.write({ job, segments: [segment] });
+    const written = journal.write({ job, segments: [segment, other] });
     job.counts.imported = 99;
-    segment.bits.fill(255);
+    for (const bytes of [segment.bits, other.bits, other.duplicates]) bytes.fill(255);
     await written;
-    expect(await all(journal.segments("a"))).toEqual([segmentOf("a", 0, [1])]);
+    expect(await all(journal.segments("a"))).toEqual([
+      segmentOf("a", 0, [2]),
+      { ...segmentOf("a", 1, [2]), duplicates: duplicatesOf(0) },
+    ]);
     expect(await journal.list()).toEqual([jobOf("a")]);
   });
 

@@ -404,35 +404,113 @@ describe("verify", () => {
   );
 });
 
-test("behind resilientFetch a refusal of ours says so, and when to come back", async () => {
-  const { service } = serviceOf({ maxRetryAfterMs: 1_000 });
-  const fetch = scriptedFetch({
-    status: 429,
-    headers: { "retry-after": "30" },
-    body: { message: "slow down" },
-  });
-  const sender = supabaseSender(clientOver(resilientFetch(service, { fetch })), "contacts", {
-    idColumn: "import_key",
-  });
-  const error = await thrownBy(sender, batchOf([ADA]));
-  expect(error).toMatchObject({
-    status: 429,
-    code: "RATE_LIMIT_RETRY_AFTER_TOO_LONG",
-    retryAfterMs: 30_000,
-    sent: false,
-  });
-  expect(await verdictOn(error)).toMatchObject({ verdict: "ignored" });
-});
+describe("behind resilientFetch", () => {
+  const POLICY = { "RateLimit-Policy": '"burst";q=100;w=60', RateLimit: '"burst";r=12;t=30' };
+  const REFUSED = { status: 429, headers: { "Retry-After": "30" }, body: { message: "slow down" } };
 
-test("isolated there is no time to come back at", async () => {
-  const { service } = serviceOf();
-  service.isolateCircuit();
-  const sender = supabaseSender(clientOver(resilientFetch(service, { fetch: scriptedFetch() })), "contacts", {
-    idColumn: "id",
+  function guardedBench(answers: Answers, config: Parameters<typeof serviceOf>[0] = {}) {
+    const { service, host } = serviceOf(config);
+    const fetch = scriptedFetch(...answers);
+    const client = clientOver(resilientFetch(service, { fetch }));
+    const sender = supabaseSender<Contact>(client, "contacts", { idColumn: "import_key" });
+    return { service, host, fetch, sender };
+  }
+
+  /** Somebody else's call is refused, and gives up. */
+  function refuseOthers(service: ReturnType<typeof serviceOf>["service"]) {
+    const refusal = Object.assign(new Error("429"), { status: 429 });
+    return service.executeWithRetry(() => Promise.reject(refusal), { maxRetries: 0 }).catch(() => {});
+  }
+
+  test("a refusal is the import's business: sent once, counted nowhere, told with its headers", async () => {
+    const { service, fetch, sender } = guardedBench([REFUSED], { maxRetryAfterMs: 1_000 });
+    const error = await thrownBy(sender, batchOf([ADA]));
+    expect(error).toMatchObject({ status: 429, message: "slow down", code: undefined, sent: undefined });
+    expect((error as SupabaseSendError).headers?.get("retry-after")).toBe("30");
+    expect(await verdictOn(error)).toEqual({ verdict: "throttled", hintMs: 30_000 });
+    expect(fetch.requests).toHaveLength(1);
+    expect(service.getMetrics()).toMatchObject({ calls: 0, throttled: 0 });
+    expect(service.getCircuitState().consecutiveFailures).toBe(0);
   });
-  const error = await thrownBy(sender, batchOf([ADA]));
-  expect(error).toMatchObject({ code: "RATE_LIMIT_CIRCUIT_OPEN", sent: false });
-  expect((error as SupabaseSendError).retryAfterMs).toBeUndefined();
+
+  test("what the server says about its limit is heard when all is well too", async () => {
+    const { sender } = guardedBench([{ ...created(ADA), headers: POLICY }]);
+    const heard: (Response | Headers)[] = [];
+    const answer = await sender({ ...batchOf<Contact>([ADA]), heard: (said) => heard.push(said) });
+    expect(answer).toMatchObject([{ outcome: "imported" }]);
+    expect(heard).toHaveLength(1);
+    expect((heard[0] as Headers).get("ratelimit")).toBe(POLICY.RateLimit);
+  });
+
+  test("each batch hears its own answer, though they overlap", async () => {
+    const { sender } = guardedBench([
+      { ...created(ADA), headers: { RateLimit: "first" } },
+      { ...created(BEA), headers: { RateLimit: "second" } },
+    ]);
+    const heard: string[] = [];
+    const hear = (name: string) => (said: Response | Headers) =>
+      heard.push(`${name} ${(said as Headers).get("ratelimit")}`);
+    await Promise.all([
+      sender({ ...batchOf<Contact>([ADA]), heard: hear("ada") }),
+      sender({ ...batchOf<Contact>([BEA]), heard: hear("bea") }),
+    ]);
+    expect(heard).toEqual(["ada first", "bea second"]);
+  });
+
+  test("an answer that is lost has no headers, also after one that had", async () => {
+    const { sender } = guardedBench([{ ...created(ADA), headers: POLICY }, "lost"]);
+    const batch = { ...batchOf<Contact>([ADA]), heard: () => {} };
+    await sender(batch);
+    expect(await thrownBy(sender, batch)).toMatchObject({ status: 0, headers: undefined });
+  });
+
+  test("a look-up passes as well, and its refusal has headers", async () => {
+    const { service, sender } = guardedBench([REFUSED]);
+    const looked = sender.verify?.(ADA, itemOf(ADA), new AbortController().signal);
+    const error = (await looked?.catch((error: unknown) => error)) as SupabaseSendError;
+    expect(error.headers?.get("retry-after")).toBe("30");
+    expect(service.getMetrics().calls).toBe(0);
+  });
+
+  test("a cooldown of others does not hold it", async () => {
+    const { service, fetch, sender } = guardedBench([created(ADA)]);
+    await refuseOthers(service);
+    expect(await sender(batchOf([ADA]))).toMatchObject([{ outcome: "imported" }]);
+    expect(fetch.requests).toHaveLength(1);
+  });
+
+  test("a circuit that others opened does: nothing is sent, and the refusal says when to come back", async () => {
+    const { service, host, fetch, sender } = guardedBench([created(ADA)], { circuitBreakerThreshold: 1 });
+    await refuseOthers(service);
+    const error = await thrownBy(sender, batchOf([ADA]));
+    expect(error).toMatchObject({
+      status: 429,
+      code: "RATE_LIMIT_CIRCUIT_OPEN",
+      retryAfterMs: 60_000,
+      sent: false,
+    });
+    expect(await verdictOn(error)).toMatchObject({ verdict: "ignored" });
+    expect(fetch.requests).toHaveLength(0);
+
+    await host.advance(60_000);
+    expect(await sender(batchOf([ADA]))).toMatchObject([{ outcome: "imported" }]);
+    expect(service.getCircuitState()).toMatchObject({ state: "half-open", retryAfterMs: 0 });
+  });
+
+  test("isolated there is no time to come back at", async () => {
+    const { service, sender } = guardedBench([200]);
+    service.isolateCircuit();
+    const error = await thrownBy(sender, batchOf([ADA]));
+    expect(error).toMatchObject({ code: "RATE_LIMIT_CIRCUIT_OPEN", sent: false });
+    expect((error as SupabaseSendError).retryAfterMs).toBeUndefined();
+  });
+
+  test("others are guarded as ever", async () => {
+    const { service, fetch } = guardedBench([200]);
+    const resilient = resilientFetch(service, { fetch });
+    await resilient(`${URL_OF_PROJECT}/rest/v1/contacts`, { signal: new AbortController().signal });
+    expect(service.getMetrics().calls).toBe(1);
+  });
 });
 
 describe("bad input", () => {

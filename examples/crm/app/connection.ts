@@ -1,8 +1,8 @@
 /**
  * Everything tidegate does for this CRM, in one place: the lines to copy into another one.
  *
- * One service stands for one server. Whoever talks to that server shares it, so that a refusal met by the import also
- * holds back the pages, and the other way round.
+ * One service stands for one server, and whoever talks to that server shares it: a circuit that the pages found open
+ * pauses an import, too.
  */
 import { createClient, type SupabaseClient } from "@supabase/supabase-js";
 import { QueryClient } from "@tanstack/react-query";
@@ -11,26 +11,25 @@ import type { DataProvider } from "react-admin";
 import { isRateLimitError, RateLimitService } from "tidegate";
 import { resilientDataProvider } from "tidegate/react-admin";
 import { resilientFetch } from "tidegate/supabase";
-import { importSettings } from "../import/settings.mjs";
 import type { CrmConfig } from "./config.ts";
 import { withContactSearch } from "./contacts/search.ts";
 
 export interface Connection {
   config: CrmConfig;
   service: RateLimitService;
-  /** For auth, storage, functions and rpc; ra-supabase does its reading and writing beside it. */
+  /** For auth, storage, functions and rpc, and for imports in batches; ra-supabase does its reading and writing beside it. */
   supabase: SupabaseClient;
   /** For the pages: somebody looks at a spinner, so writes wait a while and then say when to come back. */
   dataProvider: DataProvider;
-  /** For the import, which does its own waiting row by row and must not wait twice. */
+  /** For the import, which does its own waiting, at a pace that it learns. */
   importProvider: DataProvider;
   queryClient: QueryClient;
 }
 
 export function connect(config: CrmConfig): Connection {
   const service = new RateLimitService({
-    // The import sends nearly everything here, so its needs decide.
-    ...importSettings,
+    // What the pages read and change may be asked for twice. Contacts are created by forms, once.
+    retryTransient: "idempotent",
     // The page shows every refusal; a line in the console for each of hundreds helps nobody.
     logLevel: "error",
   });

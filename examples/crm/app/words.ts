@@ -1,6 +1,6 @@
 /** Figures and states in the words of the people who use the CRM, who have never heard of a circuit. */
 import type { CircuitState } from "tidegate";
-import type { ImportProgress } from "../import/importer.mjs";
+import type { ImportProgress } from "tidegate/import";
 import type { PersonalOutcome } from "./import/outcomes.ts";
 
 const numbers = new Intl.NumberFormat("en");
@@ -71,35 +71,35 @@ export function circuitWords(circuit: CircuitState): Spoken {
   }
 }
 
-/** Why an import stands still and when it goes on; null while it moves. */
-export function waitingWords(progress: ImportProgress, now: number): string | null {
-  if (progress.state === "cancelled")
-    return "Stopping. Waiting for the last answers, so that no row stays in doubt.";
-  if (progress.state === "paused") return paused;
-  const { waiting } = progress;
-  if (waiting === null) return null;
-  const goesOn = goesOnWords(waiting.untilTime, now);
-  switch (waiting.reason) {
-    case "cooldown":
-      return `The server asks us to slow down${goesOn}. Nothing is lost.`;
-    case "circuit":
-      // Only a circuit that is held open by hand has no time at which it may close.
-      if (waiting.untilTime === undefined)
-        return "All requests were stopped by hand. The import goes on when they are let through again. Nothing is lost.";
-      return `The server refused several times in a row, so we give it a break${goesOn}. Nothing is lost.`;
-    case "offline":
-      return `The server cannot be reached${goesOn}. Nothing is lost.`;
-    case "paused":
-      return paused;
-  }
+/** How long something takes that nobody knows exactly: the longer, the rounder. */
+function roughly(ms: number): string {
+  const seconds = ms / 1000;
+  const step = seconds < 15 ? 1 : seconds < 90 ? 5 : seconds < 600 ? 30 : 60;
+  return span(Math.max(1, Math.round(seconds / step) * step) * 1000);
 }
 
-function goesOnWords(untilTime: number | undefined, now: number): string {
-  if (untilTime === undefined || !Number.isFinite(untilTime)) return "";
-  return untilTime <= now ? "; going on now" : `; going on in ${span(untilTime - now)}`;
+/** "20 to 30 s left", as far as it can be told. */
+export function timeLeft({ etaMs, waiting }: ImportProgress): string {
+  if (etaMs === null)
+    return waiting === null || waiting.reason === "pace" ? "estimating the time left" : "time left unknown";
+  const [least, most] = etaMs.map(roughly) as [string, string];
+  return least === most ? `about ${most} left` : `${least} to ${most} left`;
 }
 
-const paused = "Paused. Nothing is sent until you resume.";
+/** Why an import stands still and when it goes on; null while it moves at its pace. */
+export function waitingWords(waiting: ImportProgress["waiting"], now: number): string | null {
+  if (waiting === null || waiting.reason === "pace") return null;
+  const { message, untilTime = 0 } = waiting;
+  return untilTime > now ? `${message} That is in ${span(untilTime - now)}; nothing is lost.` : message;
+}
+
+/** How an import moves. */
+export function movingWords({ batchSize, requestsPerSecond, throttled }: ImportProgress): string {
+  const size = batchSize > 1 ? `${count(batchSize)} rows at a time` : "row by row";
+  const pace = requestsPerSecond > 0 ? `, ${rate(requestsPerSecond)} requests a second` : "";
+  const refused = throttled === 0 ? "" : " Refused rows go back in the line; none is lost.";
+  return `Sending ${size}${pace}.${refused}`;
+}
 
 interface OutcomeWords {
   label: string;
@@ -112,6 +112,10 @@ export const outcomeWords: Record<PersonalOutcome, OutcomeWords> = {
   alreadyThere: { label: "Already there", explanation: "The CRM had these people before", tone: "info" },
   duplicate: { label: "Duplicates", explanation: "The same person twice in the file", tone: "info" },
   failed: { label: "Failed", explanation: "Refused for what is in the row", tone: "error" },
-  skipped: { label: "Not sent", explanation: "The import was cancelled before their turn", tone: "default" },
+  skipped: {
+    label: "Not sent",
+    explanation: "Left out for what is in the row, or the import ended before their turn",
+    tone: "default",
+  },
   unknown: { label: "Unknown", explanation: "Sent, but the answer was lost", tone: "warning" },
 };

@@ -1,4 +1,5 @@
-import { fold, importKeyOf, keyOf } from "../import/contact.mjs";
+import { rowId } from "tidegate/import";
+import { fold, keyOf } from "../import/contact.mjs";
 
 /**
  * @typedef {import("../csv/columns.mjs").Row} Row
@@ -25,7 +26,7 @@ import { fold, importKeyOf, keyOf } from "../import/contact.mjs";
 export async function checkContacts(backend, rows, origin) {
   const expected = [...new Set(rows.map(keyOf))];
   const vague = expected.filter((key) => key.startsWith("row:"));
-  const vagueKeys = new Map(vague.map((key) => [importKeyOf(origin, "contacts", key), key]));
+  const vagueKeys = new Map(vague.map((key) => [rowId({ origin, table: "contacts" }, key), key]));
   const stored = await storedContacts(backend);
   const times = countBy(stored.map((contact) => vagueKeys.get(contact.import_key) ?? keyOf(asRow(contact))));
   return {

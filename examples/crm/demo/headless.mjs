@@ -1,18 +1,24 @@
 import { readFile } from "node:fs/promises";
+import { CsvError } from "tidegate/csv";
 import { generateCSV } from "../csv/generate.mjs";
-import { startImport } from "../import/importer.mjs";
-import { CsvError, parseContacts } from "../import/parse.mjs";
+import { itemsOf, readContacts } from "../import/file.mjs";
+import { contactImport } from "../import/job.mjs";
+import { contactSender, ORIGIN } from "../import/sender.mjs";
 import { usualImport } from "../import/usual.mjs";
 import { checkContacts } from "./check.mjs";
-import { createDataProvider } from "./provider.mjs";
-import { createImportService } from "./service.mjs";
+import { connect } from "./provider.mjs";
 import { startStack } from "./stack.mjs";
 import { seconds, table } from "./table.mjs";
 
 /**
  * @typedef {import("./options.mjs").DemoOptions} DemoOptions
- * @typedef {import("../import/parse.mjs").ContactFile} ContactFile
+ * @typedef {import("../import/file.mjs").ContactItem} ContactItem
  * @typedef {import("./check.mjs").Findings} Findings
+ *
+ * @typedef {object} Source
+ * @property {string} name
+ * @property {string | Uint8Array<ArrayBuffer>} content
+ * @property {ContactItem[]} items
  *
  * @typedef {object} Upload one file after it was uploaded
  * @property {string} name
@@ -26,9 +32,6 @@ import { seconds, table } from "./table.mjs";
  * @property {number} durationMs
  * @property {ReturnType<ReturnType<typeof import("../server/gateway.mjs").createGateway>["state"]>} gateway
  */
-
-/** What the rows' keys belong to; fixed, so that a data directory knows its people again. */
-const ORIGIN = "tidegate-crm";
 
 /**
  * Uploads one or two files through the real data provider, prints what happened, and asks Postgres whether everybody
@@ -46,16 +49,15 @@ export async function runHeadless(options, log, interrupted) {
     log(`Postgres and the gateway are up: ${stack.gateway.state().rule}.`);
     /** @type {Upload[]} */
     const uploads = [];
-    for (const { name, file } of files) {
+    for (const source of files) {
       if (interrupted.aborted) break;
-      log(
-        `\n${name}: ${file.rows.length} rows, ${options.withTidegate ? "with tidegate" : "the usual importer"}`,
-      );
-      uploads.push(await upload(name, file, options, stack, log, interrupted));
+      const how = options.withTidegate ? `with tidegate, ${options.way}` : "the usual importer";
+      log(`\n${source.name}: ${source.items.length} rows, ${how}`);
+      uploads.push(await upload(source, options, stack, log, interrupted));
     }
     const findings = await checkContacts(
       stack.backend,
-      files.flatMap(({ file }) => file.rows),
+      files.flatMap(({ items }) => items.map(({ row }) => row)),
       ORIGIN,
     );
     const exact = isExact(findings);
@@ -68,99 +70,106 @@ export async function runHeadless(options, log, interrupted) {
   }
 }
 
-/** @param {DemoOptions} options @returns {Promise<{ name: string; file: ContactFile }[]>} */
+/** @param {DemoOptions} options @returns {Promise<Source[]>} */
 async function filesOf({ file: path, people, again }) {
-  const first = path === undefined ? generateCSV(people) : await readFile(path);
-  const files = [{ name: "first upload", file: parseFile(first, path) }];
-  if (again === "same") files.push({ name: "same file again", file: parseFile(first, path) });
-  if (again === "corrected") {
-    files.push({ name: "corrected file", file: parseFile(generateCSV({ ...people, corrected: true })) });
-  }
+  const first = path === undefined ? generateCSV(people) : new Uint8Array(await readFile(path));
+  const files = [await sourceOf("first upload", first, path)];
+  if (again === "same") files.push(await sourceOf("same file again", first, path));
+  if (again === "corrected")
+    files.push(await sourceOf("corrected file", generateCSV({ ...people, corrected: true })));
   return files;
 }
 
-/** @param {string | Uint8Array} content @param {string} [path] */
-function parseFile(content, path) {
+/** @param {string} name @param {Source["content"]} content @param {string} [path] @returns {Promise<Source>} */
+async function sourceOf(name, content, path) {
   try {
-    return parseContacts(content);
+    return { name, content, items: await itemsOf(readContacts(content)) };
   } catch (error) {
     throw error instanceof CsvError ? new Error(`${path}: ${error.message}`) : error;
   }
 }
 
 /**
- * @param {string} name
- * @param {ContactFile} file
+ * @param {Source} source
  * @param {DemoOptions} options
  * @param {import("./stack.mjs").Stack} stack
  * @param {(line: string) => void} log
  * @param {AbortSignal} interrupted
  * @returns {Promise<Upload>}
  */
-async function upload(name, file, options, stack, log, interrupted) {
-  const dataProvider = createDataProvider({ url: stack.url, key: stack.backend.key });
+async function upload(source, options, stack, log, interrupted) {
+  const connection = connect({ url: stack.url, key: stack.backend.key });
   stack.gateway.resetCounters();
   const counts = options.withTidegate
-    ? await withTidegate(file, options, dataProvider, log, interrupted)
-    : await withoutTidegate(file, dataProvider, log);
-  return { name, ...counts, gateway: stack.gateway.state() };
+    ? await withTidegate(source, options, connection, log, interrupted)
+    : await withoutTidegate(source, connection, log);
+  return { name: source.name, ...counts, gateway: stack.gateway.state() };
 }
 
 /**
- * @param {ContactFile} file
+ * @param {Source} source
  * @param {DemoOptions} options
- * @param {import("ra-core").DataProvider} dataProvider
+ * @param {import("../import/sender.mjs").Connection} connection
  * @param {(line: string) => void} log
  * @param {AbortSignal} signal
  */
-async function withTidegate(file, { concurrency, verbose }, dataProvider, log, signal) {
-  const service = createImportService({ verbose });
-  const job = startImport({
-    rows: file.rows,
-    lines: file.lines,
-    dataProvider,
-    service,
-    origin: ORIGIN,
+async function withTidegate(
+  { name, content, items },
+  { way, concurrency, verbose },
+  connection,
+  log,
+  signal,
+) {
+  const job = contactImport(readContacts(content), {
+    name,
+    send: contactSender(way, connection),
     concurrency,
+    checkpoint: false,
     signal,
-    onProgress: everySecond((progress) => log(progressLine(progress))),
+    // The standard output belongs to the demonstration; refusals are what it is about, and its table counts them.
+    logger: verbose ? toStderr : silent,
   });
-  const report = await job.done;
-  service.dispose();
-  for (const { index, message } of [
-    ...report.rows({ outcome: "failed" }),
-    ...report.rows({ outcome: "unknown" }),
-  ].slice(0, 5)) {
-    log(`  line ${file.lines[index]}: ${message}`);
-  }
+  job.on(
+    "progress",
+    everySecond((progress) => log(progressLine(progress))),
+  );
+  const report = await job.start();
+  if (report.stopped !== null) log(`  ${report.stopped.message}`);
+  const odd = report.rows({ outcome: ["failed", "unknown", "skipped"] });
+  for (const { index, message } of odd.slice(0, 5)) log(`  line ${items[index]?.line}: ${message}`);
   const { total, imported, failed, duplicate, skipped, unknown, retries, durationMs } = report;
   return { rows: total, imported, failed, duplicates: duplicate, skipped, unknown, retries, durationMs };
 }
 
+const toStderr = { error: console.error, warn: console.error, info: console.error, debug: console.error };
+const nothing = () => {};
+const silent = { error: nothing, warn: nothing, info: nothing, debug: nothing };
+
 /**
- * @param {ContactFile} file
- * @param {import("ra-core").DataProvider} dataProvider
+ * @param {Source} source
+ * @param {import("../import/sender.mjs").Connection} connection
  * @param {(line: string) => void} log
  */
-async function withoutTidegate(file, dataProvider, log) {
+async function withoutTidegate({ items }, { dataProvider }, log) {
   const line = everySecond(
     (/** @type {{ total: number; imported: number; failed: number }} */ { total, imported, failed }) =>
       log(`  ${imported + failed} of ${total}: ${imported} imported, ${failed} failed`),
   );
-  const report = await usualImport({ rows: file.rows, dataProvider, onProgress: line });
+  const report = await usualImport({ rows: items.map(({ row }) => row), dataProvider, onProgress: line });
   for (const message of new Set(report.errors)) log(`  error: ${message}`);
   const { total, imported, failed, durationMs } = report;
   return { rows: total, imported, failed, duplicates: 0, skipped: 0, unknown: 0, retries: 0, durationMs };
 }
 
-/** @param {import("../import/importer.mjs").ImportProgress} progress */
-function progressLine({ processed, total, imported, duplicate, failed, ratePerSecond, etaMs, waiting }) {
-  const parts = [`${processed} of ${total}`, `${imported} imported`];
+/** @param {import("tidegate/import").ImportProgress} progress */
+function progressLine({ total, pending, imported, duplicate, failed, ratePerSecond, etaMs, waiting }) {
+  const parts = [`${total - pending} of ${total}`, `${imported} imported`];
   if (duplicate > 0) parts.push(`${duplicate} duplicates`);
   if (failed > 0) parts.push(`${failed} failed`);
   parts.push(`${ratePerSecond.toFixed(1)}/s`);
-  if (etaMs !== null && etaMs > 0) parts.push(`${Math.ceil(etaMs / 1000)} s left`);
-  return `  ${parts.join(", ")}${waiting === null ? "" : `. ${waiting.message}`}`;
+  if (etaMs !== null && pending > 0)
+    parts.push(`${etaMs.map((ms) => Math.ceil(ms / 1000)).join(" to ")} s left`);
+  return `  ${parts.join(", ")}${waiting === null || waiting.reason === "pace" ? "" : `. ${waiting.message}`}`;
 }
 
 /** @template T @param {(value: T) => void} show @returns {(value: T) => void} */

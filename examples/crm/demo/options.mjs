@@ -13,7 +13,8 @@ Starts a Postgres, a gateway that limits requests in front of it, and a CRM in t
   --file PATH           import this CSV instead
   --twice               upload the same file a second time; the same as --again same
   --again WHICH         then upload again: same, or corrected (other titles, backgrounds, phone numbers)
-  --concurrency N       rows in flight at once (default 10)
+  --in-batches          many rows in a request through supabase-js, instead of one by one through the data provider
+  --concurrency N       requests in flight at most (default: what the server turns out to take)
   --without-tidegate    the usual importer, for comparison: batches of 10, Promise.all; expect it to lose rows
   --json                one JSON document on the standard output, everything else on the standard error
 
@@ -51,7 +52,8 @@ export function readOptions(args) {
     file: { type: "string" },
     twice: { type: "boolean", default: false },
     again: { type: "string" },
-    concurrency: { type: "string", default: "10" },
+    "in-batches": { type: "boolean", default: false },
+    concurrency: { type: "string" },
     "without-tidegate": { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     gateway: { type: "string", default: "bucket" },
@@ -71,7 +73,14 @@ export function readOptions(args) {
   const seed = numberFlag("--seed", flags.seed, { max: 0xffff_ffff, whole: true });
   const mode = choiceFlag("--gateway", flags.gateway, MODE_NAMES);
   const again = readAgain(flags.again, flags.twice, flags.file);
-  for (const name of /** @type {const} */ (["twice", "again", "file", "without-tidegate", "json"])) {
+  for (const name of /** @type {const} */ ([
+    "twice",
+    "again",
+    "file",
+    "in-batches",
+    "without-tidegate",
+    "json",
+  ])) {
     if (flags[name] && !flags.headless && !flags.help) throw new UsageError(`--${name} needs --headless`);
   }
   return {
@@ -88,7 +97,11 @@ export function readOptions(args) {
       duplicates: numberFlag("--duplicates", flags.duplicates, { max: 1 }),
     },
     again,
-    concurrency: numberFlag("--concurrency", flags.concurrency, { min: 1, max: 1000, whole: true }),
+    concurrency:
+      flags.concurrency === undefined
+        ? undefined
+        : numberFlag("--concurrency", flags.concurrency, { min: 1, max: 1000, whole: true }),
+    way: readWay(flags["in-batches"], flags["without-tidegate"]),
     withTidegate: !flags["without-tidegate"],
     gateway: {
       mode,
@@ -98,6 +111,12 @@ export function readOptions(args) {
       corsOnRefusals: !flags["no-cors-on-refusals"],
     },
   };
+}
+
+/** @param {boolean} inBatches @param {boolean} usual @returns {import("../import/sender.mjs").Way} */
+function readWay(inBatches, usual) {
+  if (inBatches && usual) throw new UsageError("--in-batches is tidegate's; leave out --without-tidegate");
+  return inBatches ? "in batches" : "one by one";
 }
 
 /** @param {string | undefined} again @param {boolean} twice @param {string | undefined} file */

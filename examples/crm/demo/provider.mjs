@@ -3,17 +3,18 @@ import { supabaseDataProvider } from "ra-supabase-core";
 import { WebSocket } from "ws";
 
 /**
- * The data provider of the CRM's page, in Node.
+ * What the CRM's page talks to its server by, in Node: the data provider, and the client under it.
  *
  * @param {{ url: string; key: string }} options
- * @returns {import("ra-core").DataProvider}
+ * @returns {{ dataProvider: import("ra-core").DataProvider; supabase: import("tidegate/supabase").SupabaseTables }}
  */
-export function createDataProvider({ url, key }) {
+export function connect({ url, key }) {
   /** @type {any} Its CommonJS and ESM declarations have different private members. */
-  const supabaseClient = createClient(url, key, {
+  const supabase = createClient(url, key, {
     auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
     // Node 20 has no WebSocket of its own, and the client refuses to start without one.
     realtime: { transport: /** @type {any} */ (WebSocket) },
   });
-  return supabaseDataProvider({ instanceUrl: url, apiKey: key, supabaseClient });
+  const dataProvider = supabaseDataProvider({ instanceUrl: url, apiKey: key, supabaseClient: supabase });
+  return { dataProvider, supabase };
 }

@@ -1,10 +1,9 @@
-import { v5 as uuidv5 } from "uuid";
 import { COLUMNS } from "../csv/columns.mjs";
 
 /**
  * @typedef {import("../csv/columns.mjs").Row} Row
  *
- * @typedef {object} Contact Atomic CRM's contact as it is created, and the key by which it is created only once
+ * @typedef {object} Contact Atomic CRM's contact as it is created
  * @property {string | null} first_name
  * @property {string | null} last_name
  * @property {string | null} gender
@@ -19,15 +18,15 @@ import { COLUMNS } from "../csv/columns.mjs";
  * @property {string | null} linkedin_url
  * @property {{ email: string; type: "Work" | "Home" | "Other" }[]} email_jsonb
  * @property {{ number: string; type: "Work" | "Home" | "Other" }[]} phone_jsonb
- * @property {string} [import_key]
  */
 
 /** A row that no contact can be made of; nothing has been sent. */
 export class RowError extends Error {
-  /** @param {string} message */
-  constructor(message) {
+  /** @param {string} message @param {string | null} [field] the column that it is about; null: the row as a whole */
+  constructor(message, field = null) {
     super(message);
     this.name = "RowError";
+    this.field = field;
   }
 }
 
@@ -99,20 +98,7 @@ export function keyOf(row) {
   const name = fold(`${row.first_name ?? ""} ${row.last_name ?? ""}`);
   const company = cell(row, "company");
   if (name !== "" && company !== null) return `person:${JSON.stringify([name, fold(company)])}`;
-  return `row:${uuidv5(JSON.stringify(COLUMNS.map((column) => fold(row[column] ?? ""))), uuidv5.URL)}`;
-}
-
-/**
- * The key of a row, a company or a tag as the server stores it, unique there. The same for the same origin, table and key for ever, so nothing
- * has to be remembered between two uploads.
- *
- * @param {string} origin what the keys belong to, such as the name of the CRM
- * @param {string} table
- * @param {string} key
- * @returns {string} a UUID, version 5 (RFC 9562)
- */
-export function importKeyOf(origin, table, key) {
-  return uuidv5(JSON.stringify([origin, table, key]), uuidv5.URL);
+  return `row:${JSON.stringify(COLUMNS.map((column) => fold(row[column] ?? "")))}`;
 }
 
 /**
@@ -137,8 +123,7 @@ function date(row, column, now) {
   if (text === null) return now.toISOString();
   // Date.parse alone takes "foo 1" for a day in 2001.
   const parsed = /^\d/.test(text) ? new Date(text) : new Date(Number.NaN);
-  if (Number.isNaN(parsed.getTime()))
-    throw new RowError(`${column} is not a date: "${text}" (use 2025-12-31).`);
+  if (Number.isNaN(parsed.getTime())) throw new RowError(`"${text}" is not a date (use 2025-12-31).`, column);
   return parsed.toISOString();
 }
 

@@ -1,82 +1,61 @@
-import { answerOf } from "./answers.mjs";
-import { fold, importKeyOf } from "./contact.mjs";
+import { rowId } from "tidegate/import";
+import { relatedRecords } from "tidegate/react-admin";
+import { fold } from "./contact.mjs";
+
+/** @typedef {Pick<import("ra-core").DataProvider, "getList" | "create">} Provider */
 
 /**
- * Companies and tags by name: found whatever their letter case, created when they are not there.
+ * Companies or tags by name: found whatever their letter case, created when they are not there, each once.
  *
- * One lookup per name and import: callers that ask for the same name at the same time share it. Names are not unique
- * in Atomic CRM, so what is created carries an `import_key` made from its name, which is. A creation may thus arrive
- * twice, and it does without our doing: browsers send a request again when a connection that was kept alive ends before
- * the answer. Whoever is refused for that key was not the first, and takes what is there.
+ * `relatedRecords` does it. What is ours: names are not unique in Atomic CRM, so that what is created carries an
+ * `import_key` made from its name, which is. For a creation may arrive twice without anybody's doing: browsers send a
+ * request again when a connection that was kept alive ends before the answer.
  *
- * @param {object} options
- * @param {Pick<import("ra-core").DataProvider, "getList" | "create">} options.dataProvider
- * @param {string} options.origin what the keys belong to, as for contacts
- * @param {<T>(call: () => Promise<T>, about: { resourceName: string; operation: string; idempotent: boolean }) => Promise<T>} options.guarded
- *   makes a call through the rate limit service
+ * @param {Provider} dataProvider
+ * @param {"companies" | "tags"} resource
+ * @param {string} origin what the keys belong to, as for contacts
+ * @param {object} [rest] what else a new one has
  */
-export function createRelated({ dataProvider, origin, guarded }) {
-  /** @type {Map<string, Promise<number>>} */
-  const known = new Map();
+export function relatedByName(dataProvider, resource, origin, rest = {}) {
+  return relatedRecords(creatingOnce(dataProvider), resource, {
+    lookup: (names) => ({ "name@imatch": names.map(samePattern).join("|") }),
+    data: (name) => ({ ...rest, name, import_key: rowId({ origin, table: resource }, fold(name)) }),
+  });
+}
 
+/**
+ * A provider whose `create` answers with the record that has this `import_key` already. By its key and not by its name:
+ * whoever works in the CRM may have given it another name since.
+ *
+ * @param {Provider} dataProvider
+ */
+function creatingOnce(dataProvider) {
   return {
-    /** @param {string} name @returns {Promise<number>} its id */
-    company: (name) => once("companies", name, {}),
-    /** @param {string} name @returns {Promise<number>} its id */
-    tag: (name) => once("tags", name, { color: TAG_COLOR }),
-  };
-
-  /** @param {"companies" | "tags"} resource @param {string} name @param {object} rest */
-  function once(resource, name, rest) {
-    const key = `${resource}/${fold(name)}`;
-    const present = known.get(key);
-    if (present !== undefined) return present;
-    const id = findOrCreate(resource, name, rest);
-    known.set(key, id);
-    id.catch(() => known.delete(key));
-    return id;
-  }
-
-  /** @param {"companies" | "tags"} resource @param {string} name @param {object} rest */
-  async function findOrCreate(resource, name, rest) {
-    const named = await list(resource, { "name@imatch": samePattern(name) });
-    const match = named.find((record) => fold(record.name) === fold(name));
-    return match === undefined ? createOnce(resource, name, rest) : Number(match.id);
-  }
-
-  /** @param {"companies" | "tags"} resource @param {string} name @param {object} rest */
-  async function createOnce(resource, name, rest) {
-    const import_key = importKeyOf(origin, resource, fold(name));
-    const data = { name: name.normalize("NFC").trim(), ...rest, import_key };
-    try {
-      const created = await guarded(() => dataProvider.create(resource, { data }), {
-        resourceName: resource,
-        operation: "create",
-        idempotent: true,
-      });
-      return Number(created.data.id);
-    } catch (error) {
-      if (answerOf(error).kind !== "there") throw error;
-      // By its key: whoever works in the CRM may have given it another name since.
-      const [present] = await list(resource, { "import_key@eq": import_key });
-      if (present === undefined) throw error;
-      return Number(present.id);
-    }
-  }
-
-  /** @param {"companies" | "tags"} resource @param {Record<string, string>} filter @returns the oldest first */
-  async function list(resource, filter) {
-    const { data } = await guarded(
-      () =>
-        dataProvider.getList(resource, {
-          pagination: { page: 1, perPage: 50 },
+    /** @param {string} resource @param {any} params */
+    getList: (resource, params) => dataProvider.getList(resource, params),
+    /** @param {string} resource @param {any} params */
+    async create(resource, params) {
+      try {
+        return await dataProvider.create(resource, params);
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+        const { data } = await dataProvider.getList(resource, {
+          ...params,
+          pagination: { page: 1, perPage: 1 },
           sort: { field: "id", order: "ASC" },
-          filter,
-        }),
-      { resourceName: resource, operation: "getList", idempotent: true },
-    );
-    return data;
-  }
+          filter: { "import_key@eq": params.data.import_key },
+        });
+        if (data[0] === undefined) throw error;
+        return { data: data[0] };
+      }
+    },
+  };
+}
+
+/** @param {unknown} error `HttpError` of react-admin */
+function isConflict(error) {
+  const { status, body } = /** @type {Record<string, any>} */ (error ?? {});
+  return status === 409 || body?.code === UNIQUE_VIOLATION;
 }
 
 /**
@@ -96,5 +75,5 @@ export function samePattern(name) {
   return `^\\s*${letters.join("").replaceAll("ss", "(?:ss|ß)")}\\s*$`;
 }
 
-/** Atomic CRM's default. */
-const TAG_COLOR = "#eddcd2";
+/** Postgres' SQLSTATE. */
+const UNIQUE_VIOLATION = "23505";

@@ -52,39 +52,51 @@ function hasher(): Hasher {
  * they would gain is to be offered their own import.
  */
 export function murmur3(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const padded = new Uint8Array(bytes.length + 15 + 1);
+  padded.set(bytes);
+  const view = new DataView(padded.buffer);
+  const words = new Uint32Array(padded.length >>> 2);
+  for (let i = 0; i < words.length; i++) words[i] = view.getUint32(4 * i, true);
+  const hash = new DataView(new ArrayBuffer(16));
+  murmurWords(words, bytes.length).forEach((word, lane) => {
+    hash.setUint32(4 * lane, word, true);
+  });
+  return new Uint8Array(hash.buffer);
+}
+
+/**
+ * The same of `length` bytes that lie in words, the lowest byte first. Behind them have to be zeros, up to a whole number
+ * of four words.
+ */
+export function murmurWords(words: Uint32Array, length: number): Uint32Array {
   const h = new Uint32Array(4);
-  const tail = new Uint8Array(16);
-  const whole = bytes.length & ~15;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let i = 0; i < whole; i += 16) {
+  const whole = (length >>> 4) << 2;
+  for (let i = 0; i < whole; i += 4) {
     for (let lane = 0; lane < 4; lane++) {
-      h[lane] = at(h, lane) ^ scrambled(view.getUint32(i + 4 * lane, true), lane);
-      const mixed = (rotl(at(h, lane), MIX_BITS[lane]) + at(h, (lane + 1) & 3)) | 0;
-      h[lane] = Math.imul(mixed, 5) + at(MIX, lane);
+      const mixed = rotl(at(h, lane) ^ scrambled(at(words, i + lane), lane), at(MIX_BITS, lane));
+      h[lane] = Math.imul(mixed + at(h, (lane + 1) & 3), 5) + at(MIX, lane);
     }
   }
-  tail.set(bytes.subarray(whole));
-  const rest = new DataView(tail.buffer);
-  for (let lane = 0; lane < 4; lane++)
-    h[lane] = at(h, lane) ^ scrambled(rest.getUint32(4 * lane, true), lane);
-  for (let lane = 0; lane < 4; lane++) h[lane] = at(h, lane) ^ bytes.length;
+  const rest = length & 15;
+  for (let lane = 0; 4 * lane < rest; lane++) {
+    h[lane] = at(h, lane) ^ scrambled(at(words, whole + lane), lane);
+  }
+  for (let lane = 0; lane < 4; lane++) h[lane] = at(h, lane) ^ length;
   spread(h);
   for (let lane = 0; lane < 4; lane++) h[lane] = avalanched(at(h, lane));
   spread(h);
-  const hash = new Uint8Array(16);
-  for (let lane = 0; lane < 4; lane++) new DataView(hash.buffer).setUint32(4 * lane, at(h, lane), true);
-  return hash;
+  return h;
 }
 
 /** The constants of the algorithm, by lane. */
 const FACTORS = [0x239b961b, 0xab0e9789, 0x38b34ae5, 0xa1e38b93] as const;
-const SCRAMBLE_BITS = [15, 16, 17, 18];
-const MIX_BITS = [19, 17, 15, 13];
+const SCRAMBLE_BITS = [15, 16, 17, 18] as const;
+const MIX_BITS = [19, 17, 15, 13] as const;
 const MIX = [0x561ccd1b, 0x0bcaa747, 0x96cd1c35, 0x32ac3b17] as const;
 
 function scrambled(word: number, lane: number): number {
   return Math.imul(
-    rotl(Math.imul(word, at(FACTORS, lane)), SCRAMBLE_BITS[lane]),
+    rotl(Math.imul(word, at(FACTORS, lane)), at(SCRAMBLE_BITS, lane)),
     at(FACTORS, (lane + 1) & 3),
   );
 }
@@ -101,7 +113,7 @@ function avalanched(word: number): number {
   return h ^ (h >>> 16);
 }
 
-function rotl(word: number, bits = 0): number {
+function rotl(word: number, bits: number): number {
   return (word << bits) | (word >>> (32 - bits));
 }
 

@@ -86,7 +86,7 @@ const OPEN_MS = 10_000;
 const JOBS = "jobs";
 /** By id: that no write to the job was lost. To say the opposite, a record is deleted, which also a full disk allows. */
 const WHOLE = "whole";
-/** By id and index: the bits. */
+/** By id and index: the bits, and which rows are duplicates, as `packed` puts them together. */
 const SEGMENTS = "segments";
 /** By id and index. Apart from the bits, which are written again and again and are a 32nd as long. */
 const HASHES = "hashes";

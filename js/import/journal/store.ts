@@ -74,6 +74,7 @@ export interface Stored {
 export interface Change {
   readonly job: string;
   record?: JobRecord;
+  /** As `packed` made them. */
   readonly segments: Map<number, Segment>;
   readonly notes: Map<number, RowNote>;
   /** The token of the claim under which it is written, where claims are beats. */
@@ -105,12 +106,33 @@ export const SEGMENT_ROWS = 4_096;
 
 const SEGMENT_BYTES = SEGMENT_ROWS / 4;
 
+const DUPLICATES_BYTES = SEGMENT_ROWS / 8;
+
 /** Two bits of a row that is done well: the only ones whose keys are known afterwards. */
 const DONE_WELL = 2;
 
 /** A segment of which nothing is known: each of its rows was perhaps sent. */
 export function suspect(job: string, index: number): Segment {
   return { job, index, bits: new Uint8Array(SEGMENT_BYTES).fill(0b01_01_01_01) };
+}
+
+/**
+ * A copy of the segment as stores keep it: which rows are duplicates follows the bits in one and the same record, where
+ * there are any. The length tells: records of 1,024 bytes are those without.
+ */
+export function packed({ job, index, bits, duplicates, hashes }: Segment): Segment {
+  const behind = duplicates?.some((byte) => byte !== 0) ? duplicates : [];
+  const both = new Uint8Array(bits.length + behind.length);
+  both.set(bits);
+  both.set(behind, bits.length);
+  // Of the hashes too: a view would be cloned with all that lies around it, and change under our hands.
+  return { job, index, bits: both, ...(hashes && { hashes: hashes.slice() }) };
+}
+
+/** What `packed` put together. */
+export function unpacked(value: Uint8Array): Pick<Segment, "bits" | "duplicates"> {
+  const bits = value.slice(0, SEGMENT_BYTES);
+  return value.length === SEGMENT_BYTES ? { bits } : { bits, duplicates: value.slice(SEGMENT_BYTES) };
 }
 
 /** The hashes of the rows that are done well. */
@@ -143,8 +165,11 @@ export function isJobRecord(value: unknown, id: string): value is JobRecord {
   );
 }
 
+/** A segment's record, with or without duplicates behind the bits. */
 export function isBits(value: unknown): value is Uint8Array<ArrayBuffer> {
-  return value instanceof Uint8Array && value.length === SEGMENT_BYTES;
+  return (
+    value instanceof Uint8Array && [SEGMENT_BYTES, SEGMENT_BYTES + DUPLICATES_BYTES].includes(value.length)
+  );
 }
 
 export function isHashes(value: unknown): value is Uint32Array<ArrayBuffer> {

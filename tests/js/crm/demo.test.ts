@@ -3,7 +3,8 @@ import { checkContacts } from "../../../examples/crm/demo/check.mjs";
 import { readOptions } from "../../../examples/crm/demo/options.mjs";
 import { table } from "../../../examples/crm/demo/table.mjs";
 import { UsageError } from "../../../examples/crm/flags.mjs";
-import { importKeyOf, keyOf } from "../../../examples/crm/import/contact.mjs";
+import { keyOf } from "../../../examples/crm/import/contact.mjs";
+import { rowId } from "../../../js/import/ids.ts";
 
 describe("the demo's command line", () => {
   it.each([
@@ -29,6 +30,9 @@ describe("the demo's command line", () => {
     ["--headless --twice --again same", "--twice"],
     ["--headless --file x.csv --again corrected", "--file"],
     ["--without-tidegate", "needs --headless"],
+    ["--in-batches", "needs --headless"],
+    ["--headless --in-batches --without-tidegate", "--in-batches"],
+    ["--concurrency 0", "--concurrency must be a whole number from 1 to 1000"],
     ["--bogus", "Unknown option '--bogus'"],
     ["rows", "Unexpected argument 'rows'"],
   ])("refuses %s in one line", (line, message) => {
@@ -42,6 +46,8 @@ describe("the demo's command line", () => {
     expect(readOptions(["--headless"])).toMatchObject({
       people: { rows: 300, seed: 1, duplicates: 0 },
       withTidegate: true,
+      way: "one by one",
+      concurrency: undefined,
       gateway: { mode: "bucket", limits: {}, faults: {}, exposeHeaders: false, corsOnRefusals: true },
     });
   });
@@ -56,6 +62,13 @@ describe("the demo's command line", () => {
       retryAfterSeconds: 30,
     });
     expect(limits("--gateway fixed --rate 5 --limit 7")).toEqual({ rate: 5, limit: 7 });
+  });
+
+  it("sends in batches when asked, and no more at once than asked", () => {
+    expect(readOptions(["--headless", "--in-batches", "--concurrency", "3"])).toMatchObject({
+      way: "in batches",
+      concurrency: 3,
+    });
   });
 
   it("reads faults by their names, with the seed of the run", () => {
@@ -75,7 +88,7 @@ describe("the check in Postgres", () => {
     { first_name: "Ann", email_jsonb: [{ email: "ANN@example.com", type: "Work" }] },
     { first_name: "Bob", linkedin_url: "https://linkedin.com/in/bob" },
     { first_name: "Cid", last_name: "Lee", company: "ACME" },
-    { first_name: "Dot", import_key: importKeyOf("crm", "contacts", keyOf(rows[3] as never)) },
+    { first_name: "Dot", import_key: rowId({ origin: "crm", table: "contacts" }, keyOf(rows[3] as never)) },
   ];
 
   /** Postgres with these contacts; other tables hold two names that are the same. */

@@ -1,12 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { generatePeople } from "../../../examples/crm/csv/people.mjs";
-import { createImportService } from "../../../examples/crm/demo/service.mjs";
 import { keyOf } from "../../../examples/crm/import/contact.mjs";
-import { startImport } from "../../../examples/crm/import/importer.mjs";
 import { createGateway, type GatewayOptions } from "../../../examples/crm/server/gateway.mjs";
-import { FakeServer, finish, httpError } from "./support.ts";
+import { FakeServer, httpError, imported } from "./support.ts";
 
-/** The importer, the real service and the gateway, in virtual time: what the headless demo does with a real Postgres. */
+/** The importer and the gateway, in virtual time: what the headless demo does with a real Postgres. */
 beforeEach(() => {
   vi.useFakeTimers({ now: new Date("2026-01-05T14:00:00") });
 });
@@ -66,8 +64,7 @@ function behind(options: Partial<GatewayOptions>) {
   } as any;
   const upload = (file: typeof rows) => {
     gateway.resetCounters();
-    const service = createImportService({ verbose: false });
-    return finish(startImport({ rows: file, dataProvider, service, origin: "test" }));
+    return imported({ dataProvider, supabase: server.supabase }, file);
   };
   return { server, gateway, upload };
 }

@@ -1,6 +1,9 @@
-/** A CRM server in a Map, a data provider that talks to it as the script says, and a service without any cleverness. */
-import { vi } from "vitest";
-import { type ImportOptions, startImport } from "../../../examples/crm/import/importer.mjs";
+/** A CRM server in arrays, and what talks to it as the script says: a data provider, and a client of Supabase. */
+import { expect, vi } from "vitest";
+import { toCSV } from "../../../examples/crm/csv/generate.mjs";
+import { readContacts } from "../../../examples/crm/import/file.mjs";
+import { contactImport } from "../../../examples/crm/import/job.mjs";
+import { contactSender, type Way } from "../../../examples/crm/import/sender.mjs";
 
 export type Row = Record<string, string>;
 
@@ -38,6 +41,8 @@ export class FakeServer {
   tags: Record<string, unknown>[] = [];
   /** Creations of contacts that arrived, in order, by first name. */
   sent: string[] = [];
+  /** Rows in each upsert that arrived. */
+  batches: number[] = [];
   inFlight = 0;
   mostInFlight = 0;
   latencyMs = 0;
@@ -51,6 +56,15 @@ export class FakeServer {
       this.#find(resource, filter),
     // biome-ignore lint/suspicious/noExplicitAny: the rest of a data provider is not used
   } as any;
+
+  /** supabase-js, as far as an import in batches uses it: an upsert that leaves those alone that are there. */
+  readonly supabase = {
+    from: (table: string) => ({
+      upsert: (records: Row[], options: object) => ({
+        select: () => ({ abortSignal: () => this.#upsert(table, records, options) }),
+      }),
+    }),
+  };
 
   /** Times a request about this name arrived before. */
   #count(resource: string, data: Row) {
@@ -67,6 +81,17 @@ export class FakeServer {
       if (trouble === undefined) return { data: this.#write(resource, data) };
       if (trouble.written) this.#write(resource, data);
       throw trouble.error;
+    });
+  }
+
+  async #upsert(table: string, records: Row[], options: object) {
+    this.batches.push(records.length);
+    expect(options).toMatchObject({ onConflict: "import_key", ignoreDuplicates: true });
+    return this.#during(async () => {
+      const there = new Set(this.#table(table).map(({ import_key }) => import_key));
+      const fresh = records.filter(({ import_key }) => !there.has(import_key));
+      for (const record of fresh) this.#write(table, record);
+      return { status: 201, data: fresh.map(({ import_key }) => ({ import_key })), error: null };
     });
   }
 
@@ -114,40 +139,6 @@ export class FakeServer {
   }
 }
 
-export function rateLimitError(code: string, retryAfterMs?: number) {
-  return Object.assign(new Error(code), { name: "RateLimitError", code, retryAfterMs });
-}
-
-/** Makes one attempt per call and knows one thing: a 429 is a refusal. */
-export function plainService() {
-  const circuit = { isOpen: false, retryAfterMs: 0 };
-  return {
-    circuit,
-    executeWithRetry: vi.fn(
-      async (operation: (attempt: never) => unknown, context?: { signal?: AbortSignal }) => {
-        context?.signal?.throwIfAborted();
-        if (circuit.isOpen) throw rateLimitError("RATE_LIMIT_CIRCUIT_OPEN", circuit.retryAfterMs);
-        try {
-          return await untilAborted(Promise.resolve(operation(undefined as never)), context?.signal);
-        } catch (error) {
-          if ((error as { status?: number }).status !== 429) throw error;
-          throw rateLimitError("RATE_LIMIT_MAX_RETRIES_EXCEEDED");
-        }
-      },
-    ),
-    getCircuitState: () => ({ ...circuit }),
-    // biome-ignore lint/suspicious/noExplicitAny: the rest of a service is not used
-  } as any;
-}
-
-/** As the service does: an abort rejects at once, whatever the operation does. */
-function untilAborted<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
-    work.then(resolve, reject);
-  });
-}
-
 /** Ann 1, Bob 2 … with an address each. */
 export function people(count: number): Row[] {
   return Array.from({ length: count }, (_, index) => ({
@@ -156,26 +147,34 @@ export function people(count: number): Row[] {
   }));
 }
 
-/** Starts an import and drives the faked clock until it is done. */
-export async function runImport(server: FakeServer, options: Partial<ImportOptions>, limitMs = 3_600_000) {
-  const job = startImport({
-    rows: [],
-    dataProvider: server.dataProvider,
-    service: plainService(),
-    origin: "test",
-    ...options,
-  });
-  return finish(job, limitMs);
+/** An import into this server, as the page and the headless demo make it. What a test is not about is kept quiet. */
+export function importOf(
+  server: Pick<FakeServer, "dataProvider" | "supabase">,
+  file: string | Row[],
+  way: Way = "one by one",
+) {
+  const csv = typeof file === "string" ? file : toCSV(file);
+  const send = contactSender(way, server, "test");
+  return contactImport(readContacts(csv), { send, checkpoint: false, logger: silent });
 }
 
-export async function finish(job: ReturnType<typeof startImport>, limitMs = 3_600_000) {
-  let report: Awaited<typeof job.done> | undefined;
-  void job.done.then((value) => {
-    report = value;
-  });
-  for (let passed = 0; report === undefined && passed < limitMs; passed += 100) {
+/** Imports, and drives the faked clock until that is done. */
+export async function imported(...args: Parameters<typeof importOf>) {
+  return finish(importOf(...args).start());
+}
+
+export async function finish<T>(promise: Promise<T>, limitMs = 3_600_000): Promise<T> {
+  let pending = true;
+  const done = () => {
+    pending = false;
+  };
+  promise.then(done, done);
+  for (let passed = 0; pending; passed += 100) {
+    if (passed > limitMs) throw new Error(`not done after ${limitMs} ms`);
     await vi.advanceTimersByTimeAsync(100);
   }
-  if (report === undefined) throw new Error(`not done after ${limitMs} ms: ${JSON.stringify(job.progress)}`);
-  return report;
+  return promise;
 }
+
+const nothing = () => {};
+const silent = { error: nothing, warn: nothing, info: nothing, debug: nothing };

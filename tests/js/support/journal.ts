@@ -75,6 +75,13 @@ export function segmentOf(job: string, index: number, states: readonly number[])
   return { job, index, bits };
 }
 
+/** The rows of a segment that are duplicates. */
+export function duplicatesOf(...rows: number[]): Uint8Array {
+  const duplicates = new Uint8Array(SEGMENT_ROWS / 8);
+  for (const row of rows) duplicates[row >> 3] = (duplicates[row >> 3] ?? 0) | (1 << (row & 7));
+  return duplicates;
+}
+
 export function noteOf(job: string, index: number, more: Partial<RowNote> = {}): RowNote {
   return { job, index, key: `key ${index}`, outcome: "failed", attempts: 1, ...more };
 }

@@ -14,7 +14,9 @@ import {
   Switch,
   Typography,
 } from "@mui/material";
+import { WAYS, type Way } from "../../import/sender.mjs";
 import { useConnection } from "../ConnectionContext.tsx";
+import { useImportFlow } from "../import/ImportFlow.tsx";
 import { CircuitChip } from "./CircuitChip.tsx";
 import { useDemo } from "./DemoContext.tsx";
 import { type GatewayState, moodOf, moods } from "./gateway.ts";
@@ -51,6 +53,8 @@ export function DemoPanel() {
         <GatewayControls gateway={gateway} />
       )}
       <Divider sx={{ my: 2 }} />
+      <WayControls />
+      <Divider sx={{ my: 2 }} />
       <ServiceControls />
     </Drawer>
   );
@@ -82,16 +86,7 @@ function GatewayControls({ gateway }: { gateway: GatewayState }) {
               control={<Radio size="small" sx={{ py: 0.5 }} />}
               sx={{ alignItems: "start", mb: 0.75 }}
               data-testid={`mood-${mood.id}`}
-              label={
-                <>
-                  <Typography variant="body2" sx={{ fontWeight: 600, pt: 0.5 }}>
-                    {mood.label}
-                  </Typography>
-                  <Typography variant="caption" color="text.secondary" component="div">
-                    {mood.explanation}
-                  </Typography>
-                </>
-              }
+              label={<Explained {...mood} />}
             />
           ))}
         </RadioGroup>
@@ -125,6 +120,39 @@ function GatewayControls({ gateway }: { gateway: GatewayState }) {
   );
 }
 
+/** How the importer sends; the server's mood is another matter. */
+function WayControls() {
+  const { way, setWay } = useImportFlow();
+  return (
+    <FormControl variant="standard">
+      <FormLabel id="demo-way">How rows are sent, from the next import on</FormLabel>
+      <RadioGroup aria-labelledby="demo-way" value={way} onChange={(_, chosen) => setWay(chosen as Way)}>
+        {WAYS.map((each) => (
+          <FormControlLabel
+            key={each}
+            value={each}
+            control={<Radio size="small" sx={{ py: 0.5 }} />}
+            sx={{ alignItems: "start", mb: 0.75 }}
+            data-testid={`way-${each.replaceAll(" ", "-")}`}
+            label={<Explained {...wayWords[each]} />}
+          />
+        ))}
+      </RadioGroup>
+    </FormControl>
+  );
+}
+
+const wayWords: Record<Way, { label: string; explanation: string }> = {
+  "one by one": {
+    label: "One by one",
+    explanation: "A request for each row, through react-admin’s data provider.",
+  },
+  "in batches": {
+    label: "In batches",
+    explanation: "As many rows in a request as the server takes well, through supabase-js.",
+  },
+};
+
 function ServiceControls() {
   const { service } = useConnection();
   const { circuit } = useService();
@@ -156,6 +184,19 @@ function ServiceControls() {
         </Button>
       )}
     </Box>
+  );
+}
+
+function Explained({ label, explanation }: { label: string; explanation: string }) {
+  return (
+    <>
+      <Typography variant="body2" sx={{ fontWeight: 600, pt: 0.5 }}>
+        {label}
+      </Typography>
+      <Typography variant="caption" color="text.secondary" component="div">
+        {explanation}
+      </Typography>
+    </>
   );
 }
 

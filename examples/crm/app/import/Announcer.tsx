@@ -1,8 +1,8 @@
 import { visuallyHidden } from "@mui/utils";
 import { useEffect, useState } from "react";
-import type { ImportProgress } from "../../import/importer.mjs";
+import type { ImportProgress } from "tidegate/import";
 import { count, waitingWords } from "../words.ts";
-import { percentOf } from "./ProgressBar.tsx";
+import { doneOf, percentOf } from "./ProgressBar.tsx";
 
 /** Tells screen readers about each quarter and each longer wait, and nothing in between. */
 export function Announcer({ progress }: { progress: ImportProgress }) {
@@ -11,8 +11,8 @@ export function Announcer({ progress }: { progress: ImportProgress }) {
   const [words, setWords] = useState("");
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new count alone must not be spoken, hundreds come a minute
   useEffect(() => {
-    const rows = `${count(progress.processed)} of ${count(progress.total)} rows done.`;
-    setWords(`${rows} ${waitingWords(progress, Date.now()) ?? "Sending."}`);
+    const rows = `${count(doneOf(progress))} of ${count(progress.total)} rows done.`;
+    setWords(`${rows} ${waitingWords(progress.waiting, Date.now()) ?? "Sending."}`);
   }, [quarter, reason]);
   return (
     <span aria-live="polite" style={visuallyHidden} data-testid="import-announcement">
@@ -21,12 +21,10 @@ export function Announcer({ progress }: { progress: ImportProgress }) {
   );
 }
 
-/** At a limit of so many rows a second the server says "wait a second" all the time; that is a pace, not news. */
+/** A server that says "wait a second" all the time sets a pace; that is no news. */
 function isShortWait({ waiting }: ImportProgress): boolean {
-  return (
-    waiting?.reason === "cooldown" &&
-    (waiting.untilTime ?? Number.POSITIVE_INFINITY) - Date.now() < worthSayingMs
-  );
+  if (waiting?.reason !== "cooldown") return waiting?.reason === "pace";
+  return (waiting.untilTime ?? Number.POSITIVE_INFINITY) - Date.now() < worthSayingMs;
 }
 
 const worthSayingMs = 5000;

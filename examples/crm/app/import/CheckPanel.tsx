@@ -17,27 +17,34 @@ import {
   Typography,
 } from "@mui/material";
 import { bytes, count, counted } from "../words.ts";
-import type { CheckedFile, Remark } from "./checkFile.ts";
+import type { CheckedFile } from "./checkFile.ts";
 import { useImportFlow } from "./ImportFlow.tsx";
 import { Tiles } from "./Tiles.tsx";
 
-/** What was understood of the file, before anything is sent. */
+/** What was understood of the file, and what would become of its rows, before anything is sent. */
 export function CheckPanel({ file }: { file: CheckedFile }) {
   const { start, another } = useImportFlow();
-  const sendable = Math.max(0, file.rows.length - file.duplicates - file.unreadable.length);
+  const { total, fresh, duplicatesInFile, invalid, alreadyImported } = file.plan;
   return (
     <>
       <DialogContent sx={{ display: "flex", flexDirection: "column", gap: 2.5 }} data-testid="import-check">
         <Tiles
           prefix="check"
           tiles={[
-            { id: "rows", label: "Rows found", value: file.rows.length, tone: "success" },
-            { id: "duplicates", label: "Twice in the file", value: file.duplicates, tone: "info" },
-            { id: "unreadable", label: "Cannot be read", value: file.unreadable.length, tone: "error" },
+            { id: "rows", label: "Rows found", value: total, tone: "default" },
+            { id: "fresh", label: "To be sent", value: fresh, tone: "success" },
+            { id: "duplicates", label: "Twice in the file", value: duplicatesInFile, tone: "info" },
+            { id: "unreadable", label: "Cannot be used", value: invalid, tone: "error" },
+            { id: "known", label: "Imported before", value: alreadyImported, tone: "info" },
           ]}
         />
-        <Remarks title="cannot be imported" remarks={file.unreadable} testId="check-unreadable" />
-        <Remarks title="may be broken" remarks={file.doubtful} testId="check-doubtful" />
+        {alreadyImported > 0 && (
+          <Alert severity="info" data-testid="check-resume">
+            {counted(alreadyImported, "row")} of this file {alreadyImported === 1 ? "is" : "are"} done
+            already. The import goes on with the rest.
+          </Alert>
+        )}
+        <Faulty file={file} />
         <Columns file={file} />
         <Preview file={file} />
         <Typography variant="caption" color="text.secondary">
@@ -56,51 +63,43 @@ export function CheckPanel({ file }: { file: CheckedFile }) {
           autoFocus
           data-testid="import-start"
         >
-          Import {counted(sendable, "contact")}
+          {fresh === 0 ? "Import again" : `Import ${counted(fresh, "contact")}`}
         </Button>
       </DialogActions>
     </>
   );
 }
 
-interface RemarksProps {
-  title: string;
-  remarks: Remark[];
-  testId: string;
-}
-
-function Remarks({ title, remarks, testId }: RemarksProps) {
-  if (remarks.length === 0) return null;
+function Faulty({ file: { faulty, plan } }: { file: CheckedFile }) {
+  if (plan.invalid === 0) return null;
   return (
-    <Alert severity="warning" data-testid={testId}>
-      <AlertTitle>
-        {counted(remarks.length, "row")} {title}
-      </AlertTitle>
+    <Alert severity="warning" data-testid="check-unreadable">
+      <AlertTitle>{counted(plan.invalid, "row")} cannot be imported</AlertTitle>
       <Box component="ul" sx={{ m: 0, pl: 2.5 }}>
-        {remarks.slice(0, remarksShown).map(({ line, text }) => (
-          <li key={line}>{text}</li>
+        {faulty.map(({ line, errors }) => (
+          <li key={line}>
+            Line {count(line)}: {errors?.map(({ field, message }) => withField(field, message)).join(" ")}
+          </li>
         ))}
       </Box>
-      {remarks.length > remarksShown && `and ${count(remarks.length - remarksShown)} more`}
+      {plan.invalid > faulty.length && `and ${count(plan.invalid - faulty.length)} more`}
     </Alert>
   );
 }
 
-function Columns({ file: { columns, headers, ignored, missing } }: { file: CheckedFile }) {
+function withField(field: string | null, message: string): string {
+  return field === null ? message : `${words(field)}: ${message}`;
+}
+
+function Columns({ file: { columns, ignored, missing } }: { file: CheckedFile }) {
   return (
     <Box>
       <Typography variant="h3" gutterBottom>
         Columns
       </Typography>
       <Box sx={{ display: "flex", flexWrap: "wrap", gap: 0.75 }} data-testid="check-columns">
-        {columns.map((column) => (
-          <Chip
-            key={column}
-            size="small"
-            color="success"
-            variant="outlined"
-            label={recognised(column, headers[column])}
-          />
+        {columns.map(({ name, header }) => (
+          <Chip key={name} size="small" color="success" variant="outlined" label={recognised(name, header)} />
         ))}
         {ignored.map((column) => (
           <Tooltip key={column} title="This CRM has no place for this column; it is left out">
@@ -117,8 +116,8 @@ function Columns({ file: { columns, headers, ignored, missing } }: { file: Check
   );
 }
 
-function Preview({ file: { rows, columns } }: { file: CheckedFile }) {
-  const shown = previewOrder.filter((field) => columns.includes(field));
+function Preview({ file: { preview, columns } }: { file: CheckedFile }) {
+  const shown = previewOrder.filter((field) => columns.some(({ name }) => name === field));
   return (
     <Box>
       <Typography variant="h3" gutterBottom>
@@ -140,8 +139,7 @@ function Preview({ file: { rows, columns } }: { file: CheckedFile }) {
             </TableRow>
           </TableHead>
           <TableBody>
-            {rows.slice(0, rowsShown).map((row, index) => (
-              // biome-ignore lint/suspicious/noArrayIndexKey: the rows of a file have no other name
+            {preview.map(({ row, index }) => (
               <TableRow key={index}>
                 {shown.map((field) => (
                   <TableCell key={field} sx={{ whiteSpace: "nowrap", maxWidth: 220 }}>
@@ -160,7 +158,7 @@ function Preview({ file: { rows, columns } }: { file: CheckedFile }) {
 }
 
 /** With the file's own name for it, when that is neither ours nor the database's. */
-function recognised(column: string, header = column): string {
+function recognised(column: string, header: string): string {
   const name = words(column);
   return [column, name.toLowerCase()].includes(header.toLowerCase()) ? name : `${header} = ${name}`;
 }
@@ -205,5 +203,3 @@ const previewOrder = [
   "gender",
   "background",
 ];
-const rowsShown = 5;
-const remarksShown = 5;

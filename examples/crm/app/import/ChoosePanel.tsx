@@ -13,6 +13,7 @@ import {
 } from "@mui/material";
 import { type DragEvent, useRef, useState } from "react";
 import { count } from "../words.ts";
+import { FoundImports } from "./FoundImports.tsx";
 import { useImportFlow } from "./ImportFlow.tsx";
 import { sampleFile } from "./sampleFile.ts";
 
@@ -36,6 +37,7 @@ export function ChoosePanel({ problem, reading }: Props) {
           {problem}
         </Alert>
       )}
+      <FoundImports />
       <Box
         {...drop.handlers}
         data-testid="import-drop"
@@ -62,7 +64,7 @@ export function ChoosePanel({ problem, reading }: Props) {
               Choose a file
             </Button>
             <Typography variant="body2" color="text.secondary">
-              Comma, semicolon or tab; UTF-8; one person a line; the first line names the columns.
+              Comma, semicolon or tab; one person a line; a line above them names the columns.
             </Typography>
           </>
         ) : (

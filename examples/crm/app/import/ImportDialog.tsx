@@ -61,7 +61,8 @@ function title(stage: Stage): string {
     case "running":
       return `Importing ${stage.file.name}`;
     case "report":
-      return stage.cancelled ? `Cancelled: ${stage.file.name}` : `Imported ${stage.file.name}`;
+      if (stage.report.stopped === null) return `Imported ${stage.file.name}`;
+      return `${stage.report.stopped.reason === "cancelled" ? "Cancelled" : "Stopped"}: ${stage.file.name}`;
   }
 }
 

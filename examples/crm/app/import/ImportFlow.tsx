@@ -1,27 +1,29 @@
 import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from "react";
 import { useNotify, useRefresh } from "react-admin";
-import {
-  type ImportJob,
-  type ImportProgress,
-  type ImportReport,
-  startImport,
-} from "../../import/importer.mjs";
+import { CsvError } from "tidegate/csv";
+import { ImportError, type ImportProgress } from "tidegate/import";
+import type { ContactFile } from "../../import/file.mjs";
+import { type ContactJob, type ContactReport, contactImport } from "../../import/job.mjs";
+import { contactSender, type Way } from "../../import/sender.mjs";
 import { useConnection } from "../ConnectionContext.tsx";
 import { count, counted } from "../words.ts";
-import { type CheckedFile, checkFile, UnusableFile } from "./checkFile.ts";
+import { type CheckedFile, checkFile } from "./checkFile.ts";
+import { doneOf } from "./ProgressBar.tsx";
+import { useWay } from "./useWay.ts";
 
 /** Where the visitor is on the way from a file to a report. */
 export type Stage =
   | { name: "choose"; problem: string | null }
   | { name: "reading"; fileName: string }
   | { name: "check"; file: CheckedFile }
-  | { name: "running"; file: CheckedFile; job: ImportJob; progress: ImportProgress; history: Sample[] }
-  | { name: "report"; file: CheckedFile; report: ImportReport; cancelled: boolean };
+  | { name: "running"; file: CheckedFile; job: ContactJob; progress: ImportProgress; history: Sample[] }
+  | { name: "report"; file: CheckedFile; job: ContactJob; report: ContactReport; history: Sample[] };
 
 /** How far the import was at one moment, for the curve of its speed. */
 export interface Sample {
   at: number;
-  processed: number;
+  /** Rows that had their outcome. */
+  done: number;
   /** Refusals met since the import began. */
   throttled: number;
 }
@@ -30,10 +32,16 @@ export interface ImportFlow {
   stage: Stage;
   /** The import lives on when its dialog is closed; it is shown in the top bar then. */
   isOpen: boolean;
+  /** How rows are sent, from the next import on. */
+  way: Way;
+  setWay(way: Way): void;
   open(): void;
   close(): void;
   choose(file: File): Promise<void>;
+  /** Imports the file, or what is left of it. */
   start(file: CheckedFile): void;
+  /** Sends what failed once more. */
+  retry(file: CheckedFile, job: ContactJob): void;
   another(): void;
 }
 
@@ -47,37 +55,51 @@ export function useImportFlow(): ImportFlow {
 
 /** Keeps the one import of this tab above the pages, so that it survives walking around in the CRM. */
 export function ImportProvider({ children }: { children: ReactNode }) {
-  const { importProvider, service } = useConnection();
+  const notify = useNotify();
   const refresh = useRefresh();
   const [stage, setStage] = useState<Stage>(fresh);
   const [isOpen, setOpen] = useState(false);
+  const [way, setWay] = useWay();
+  const jobFor = useJobs();
 
-  const choose = useCallback(async (file: File) => {
-    setStage({ name: "reading", fileName: file.name });
-    try {
-      setStage({ name: "check", file: await checkFile(file) });
-    } catch (error) {
-      setStage({ name: "choose", problem: problemWith(file, error) });
-    }
-  }, []);
+  const choose = useCallback(
+    async (file: File) => {
+      setStage({ name: "reading", fileName: file.name });
+      try {
+        setStage({ name: "check", file: await checkFile(file, way, jobFor) });
+      } catch (error) {
+        setStage({ name: "choose", problem: problemWith(file.name, error) });
+      }
+    },
+    [way, jobFor],
+  );
+
+  const run = useCallback(
+    async (file: CheckedFile, job: ContactJob) => {
+      job.on("progress", (progress) => setStage((stage) => withProgress(stage, progress)));
+      job.on("notice", ({ message }) => notify(message, { type: "info" }));
+      const reported = job.start();
+      setStage({ name: "running", file, job, progress: job.progress, history: [] });
+      try {
+        const report = await reported;
+        setStage((stage) => ({ name: "report", file, job, report, history: historyOf(stage) }));
+      } catch (error) {
+        setStage({ name: "choose", problem: problemWith(file.name, error) });
+      }
+      refresh();
+    },
+    [notify, refresh],
+  );
 
   const start = useCallback(
     (file: CheckedFile) => {
-      const job = startImport({
-        rows: file.rows,
-        dataProvider: importProvider,
-        service,
-        lines: file.lines,
-        origin,
-        onProgress: (progress) => setStage((stage) => withProgress(stage, progress)),
-      });
-      setStage({ name: "running", file, job, progress: job.progress, history: [] });
-      void job.done.then((report) => {
-        setStage({ name: "report", file, report, cancelled: job.progress.state === "cancelled" });
-        refresh();
-      });
+      // The one that made the plan, unless it was used, or rows are to be sent in another way now.
+      const isReady = file.way === way && !used.has(file.job);
+      const job = isReady ? file.job : jobFor(file.name, file.rows, way);
+      used.add(job);
+      void run(file, job);
     },
-    [importProvider, service, refresh],
+    [way, jobFor, run],
   );
 
   useNoteAtTheEnd(stage, isOpen);
@@ -88,6 +110,8 @@ export function ImportProvider({ children }: { children: ReactNode }) {
     () => ({
       stage,
       isOpen,
+      way,
+      setWay,
       open: () => setOpen(true),
       close: () => {
         setOpen(false);
@@ -95,11 +119,29 @@ export function ImportProvider({ children }: { children: ReactNode }) {
       },
       choose,
       start,
+      retry: (file, job) => void run(file, job.retryFailed()),
       another: () => setStage(fresh),
     }),
-    [stage, isOpen, choose, start],
+    [stage, isOpen, way, setWay, choose, start, run],
   );
   return <ImportContext.Provider value={flow}>{children}</ImportContext.Provider>;
+}
+
+/** An import of a file through this CRM's connection. */
+function useJobs(): (name: string, rows: ContactFile, way: Way) => ContactJob {
+  const { importProvider, supabase, service } = useConnection();
+  return useCallback(
+    (name, rows, way) =>
+      contactImport(rows, {
+        name,
+        send: contactSender(way, { dataProvider: importProvider, supabase }),
+        service,
+        keepAwake: true,
+        // The page asks by itself, also while the import waits.
+        guardUnload: false,
+      }),
+    [importProvider, supabase, service],
+  );
 }
 
 /** Says in passing how an import ended whose dialog was closed. */
@@ -115,7 +157,7 @@ function useNoteAtTheEnd(stage: Stage, isOpen: boolean): void {
   }, [report, notify]);
 }
 
-/** Asks before the tab is closed: rows in flight would end without anybody to read their answer. */
+/** Asks before the tab is closed. Whoever closes it all the same chooses the file again and goes on. */
 function useWarningBeforeUnload(active: boolean): void {
   useEffect(() => {
     if (!active) return;
@@ -141,19 +183,28 @@ function withProgress(stage: Stage, progress: ImportProgress): Stage {
 function withSample(stage: Stage): Stage {
   if (stage.name !== "running") return stage;
   const { progress } = stage.job;
-  const sample = { at: Date.now(), processed: progress.processed, throttled: progress.throttled };
-  return { ...stage, progress, history: [...stage.history, sample].slice(-samplesKept) };
+  const sample = { at: Date.now(), done: doneOf(progress), throttled: progress.throttled };
+  return { ...stage, progress, history: thinned([...stage.history, sample]) };
 }
 
-function problemWith(file: File, error: unknown): string {
-  if (error instanceof UnusableFile) return error.message;
+/** Samples hold sums, so that one between two others can go, and a long import is shown as a whole. */
+function thinned(history: Sample[]): Sample[] {
+  return history.length <= samplesKept ? history : history.filter((_, index) => index % 2 === 0);
+}
+
+function historyOf(stage: Stage): Sample[] {
+  return stage.name === "running" ? stage.history : [];
+}
+
+/** What is wrong with a file is said by whoever found it. */
+function problemWith(fileName: string, error: unknown): string {
+  if (error instanceof CsvError || error instanceof ImportError) return error.message;
   console.error(error);
-  return `${file.name} could not be read. Save it as CSV (UTF-8) and try again.`;
+  return `${fileName} could not be read. Save it as CSV (UTF-8) and try again.`;
 }
 
 const fresh: Stage = { name: "choose", problem: null };
-/** What the rows' keys belong to. It must stay the same for ever, or people who are there are not recognised. */
-const origin = "tidegate-crm";
 const sampleEveryMs = 500;
-/** One minute of the curve. */
-const samplesKept = 120;
+const samplesKept = 240;
+/** An import can be started once. */
+const used = new WeakSet<ContactJob>();

@@ -1,10 +1,15 @@
 import { Box } from "@mui/material";
-import type { ImportProgress } from "../../import/importer.mjs";
+import type { ImportProgress } from "tidegate/import";
 import { count } from "../words.ts";
 
+/** Rows that have their outcome. */
+export function doneOf({ total, pending }: ImportProgress): number {
+  return total - pending;
+}
+
 /** Whole percents, rounded down: 100 means that every row has its outcome. */
-export function percentOf({ processed, total }: { processed: number; total: number }): number {
-  return total === 0 ? 100 : Math.floor((processed / total) * 100);
+export function percentOf(progress: ImportProgress): number {
+  return progress.total === 0 ? 0 : Math.floor((doneOf(progress) / progress.total) * 100);
 }
 
 /** One bar in the colours of the outcomes, as wide as their shares. */
@@ -24,7 +29,7 @@ export function ProgressBar({ progress, label }: { progress: ImportProgress; lab
       aria-valuemin={0}
       aria-valuemax={100}
       aria-valuenow={percentOf(progress)}
-      aria-valuetext={`${count(progress.processed)} of ${count(total)} rows`}
+      aria-valuetext={`${count(doneOf(progress))} of ${count(total)} rows`}
       data-testid="import-progress"
       data-state={progress.state}
       sx={{ display: "flex", height: 14, borderRadius: 7, overflow: "hidden", bgcolor: "grey.200" }}

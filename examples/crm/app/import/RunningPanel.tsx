@@ -4,15 +4,15 @@ import PlayArrowIcon from "@mui/icons-material/PlayArrow";
 import SendIcon from "@mui/icons-material/Send";
 import StopIcon from "@mui/icons-material/Stop";
 import { Alert, Box, Button, DialogActions, DialogContent, Typography } from "@mui/material";
-import type { ImportProgress } from "../../import/importer.mjs";
+import { useState } from "react";
 import { CircuitChip } from "../demo/CircuitChip.tsx";
 import { useLingering } from "../useLingering.ts";
 import { useNow } from "../useNow.ts";
-import { count, counted, rate, span, waitingWords } from "../words.ts";
+import { count, counted, movingWords, rate, timeLeft, waitingWords } from "../words.ts";
 import { Announcer } from "./Announcer.tsx";
 import type { Stage } from "./ImportFlow.tsx";
 import { useImportFlow } from "./ImportFlow.tsx";
-import { ProgressBar, percentOf } from "./ProgressBar.tsx";
+import { doneOf, ProgressBar, percentOf } from "./ProgressBar.tsx";
 import { SpeedCurve } from "./SpeedCurve.tsx";
 import { Tiles } from "./Tiles.tsx";
 
@@ -21,10 +21,10 @@ type Props = Extract<Stage, { name: "running" }>;
 export function RunningPanel({ file, job, progress, history }: Props) {
   const { close } = useImportFlow();
   const now = useNow(250);
+  const [isStopping, setStopping] = useState(false);
   const slowed = useLingering(progress.waiting?.reason === "cooldown" ? progress.waiting : null, lingerMs);
-  const waiting = waitingWords({ ...progress, waiting: progress.waiting ?? slowed }, now);
+  const waiting = isStopping ? stopping : waitingWords(progress.waiting ?? slowed, now);
   const isPaused = progress.state === "paused";
-  const isStopping = progress.state === "cancelled";
 
   return (
     <>
@@ -38,7 +38,7 @@ export function RunningPanel({ file, job, progress, history }: Props) {
             </Typography>
           </Typography>
           <Typography sx={{ flexGrow: 1, pl: 1 }} color="text.secondary" data-testid="import-processed">
-            {count(progress.processed)} of {counted(progress.total, "row")}
+            {count(doneOf(progress))} of {counted(progress.total, "row")}
           </Typography>
           <CircuitChip testId="import-circuit" />
         </Box>
@@ -47,7 +47,7 @@ export function RunningPanel({ file, job, progress, history }: Props) {
           <ProgressBar progress={progress} label={`Importing ${file.name}`} />
           <Box sx={{ display: "flex", justifyContent: "space-between", mt: 1, typography: "body2" }}>
             <span data-testid="import-rate">{rate(progress.ratePerSecond)} rows/s</span>
-            <span data-testid="import-eta">{timeLeft(progress)}</span>
+            <span data-testid="import-eta">{isStopping ? "" : timeLeft(progress)}</span>
           </Box>
         </Box>
 
@@ -57,7 +57,7 @@ export function RunningPanel({ file, job, progress, history }: Props) {
           role="note" // the announcer speaks; an alert would be read out anew at each second of the countdown
           data-testid="import-status"
         >
-          {waiting ?? sendingWords(progress.throttled)}
+          {waiting ?? movingWords(progress)}
         </Alert>
         <Announcer progress={progress} />
 
@@ -77,7 +77,10 @@ export function RunningPanel({ file, job, progress, history }: Props) {
         <Button
           color="error"
           startIcon={<StopIcon />}
-          onClick={() => job.cancel()}
+          onClick={() => {
+            setStopping(true);
+            job.cancel();
+          }}
           disabled={isStopping}
           data-testid="import-cancel"
         >
@@ -117,19 +120,9 @@ export function RunningPanel({ file, job, progress, history }: Props) {
   );
 }
 
-/** The speed of the last seconds says nothing about the time left while nothing moves for another reason. */
-function timeLeft({ etaMs, waiting, state }: ImportProgress): string {
-  if (state === "cancelled") return "";
-  if (waiting !== null && waiting.reason !== "cooldown") return "time left unknown";
-  return etaMs === null ? "estimating the time left" : `about ${span(etaMs)} left`;
-}
-
-function sendingWords(throttled: number): string {
-  if (throttled === 0) return "Sending rows. The server takes them as fast as we send.";
-  return "Sending rows at the pace the server allows. Refused rows go back in the line; none is lost.";
-}
-
 const lastOnTheLine = { ml: { xs: "auto", sm: 0 } };
+
+const stopping = "Stopping. Waiting for the last answers, so that no row stays in doubt.";
 
 /** Longer than the moments between two waits at a limit per second. */
 const lingerMs = 1500;

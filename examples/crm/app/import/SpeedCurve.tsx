@@ -1,102 +1,127 @@
 import { Box, useTheme } from "@mui/material";
-import { rate } from "../words.ts";
+import { count, rate, span } from "../words.ts";
 import type { Sample } from "./ImportFlow.tsx";
 
-/** Rows per second over the last minute, with a mark wherever the server refused. */
+/** Rows per second since the import began, and under them the refusals that it met. */
 export function SpeedCurve({ history }: { history: Sample[] }) {
-  const theme = useTheme();
-  const points = speeds(history);
-  const fastest = Math.max(0, ...points.map((point) => point.perSecond));
-  const top = Math.max(5, fastest);
-  const x = (index: number) =>
-    margin + (points.length < 2 ? 0 : (index / (points.length - 1)) * (width - 2 * margin));
-  const y = (perSecond: number) => height - 2 - (perSecond / top) * (height - 6);
-  const line = points
-    .map((point, index) => `${x(index).toFixed(1)},${y(point.perSecond).toFixed(1)}`)
-    .join(" ");
+  const { palette } = useTheme();
+  const points = pointsOf(history);
+  const fastest = Math.max(0, ...points.map(({ perSecond }) => perSecond));
+  const mostRefused = Math.max(0, ...points.map(({ refused }) => refused));
+  const refused = history.at(-1)?.throttled ?? 0;
+  const from = history[0]?.at ?? 0;
+  const lastsMs = Math.max(1, (history.at(-1)?.at ?? 0) - from);
+
+  const x = (at: number) => margin + ((at - from) / lastsMs) * (width - 2 * margin);
+  const y = (perSecond: number) => curveHeight - 2 - (perSecond / Math.max(5, fastest)) * (curveHeight - 6);
+  const bar = (times: number) => (times / Math.max(4, mostRefused)) * barsHeight;
+  const line = points.map(({ at, perSecond }) => `${x(at).toFixed(1)},${y(perSecond).toFixed(1)}`).join(" ");
 
   return (
-    <Box component="figure" sx={{ m: 0 }}>
+    <Box component="figure" sx={{ m: 0 }} data-testid="import-curve">
       <Box
         component="figcaption"
         sx={{
           display: "flex",
+          flexWrap: "wrap",
+          columnGap: 2,
           justifyContent: "space-between",
           typography: "caption",
           color: "text.secondary",
         }}
       >
-        <span>Last minute, up to {rate(fastest)} rows/s</span>
-        <Box component="span" sx={{ display: "flex", alignItems: "center", gap: 0.75 }}>
-          <Box component="span" sx={{ width: 8, height: 8, borderRadius: 4, bgcolor: "warning.main" }} />
-          refused
-        </Box>
+        <Key color="primary.main">
+          Rows a second, up to {rate(fastest)}, in {span(lastsMs)}
+        </Key>
+        <Key color="warning.main">
+          <span data-testid="curve-refused">{count(refused)}</span> refused
+        </Key>
       </Box>
       <svg
         viewBox={`0 0 ${width} ${height}`}
         preserveAspectRatio="none"
         role="img"
-        aria-label={`Speed in the last minute, at most ${rate(fastest)} rows per second`}
+        aria-label={`At most ${rate(fastest)} rows a second; ${count(refused)} requests were refused`}
         style={{
           display: "block",
           width: "100%",
           height,
-          background: theme.palette.background.default,
+          background: palette.background.default,
           borderRadius: 8,
         }}
       >
-        {points.map(
-          (point, index) =>
-            point.refused && (
-              <line
-                key={point.at}
-                x1={x(index)}
-                x2={x(index)}
-                y1={height}
-                y2={height - 10}
-                stroke={theme.palette.warning.main}
-                strokeWidth={2}
-                vectorEffect="non-scaling-stroke"
-              />
-            ),
-        )}
         {points.length > 1 && (
           <>
             <polygon
-              points={`${margin},${height} ${line} ${width - margin},${height}`}
-              fill={theme.palette.primary.light}
+              points={`${x(points[0]?.at ?? 0)},${curveHeight} ${line} ${width - margin},${curveHeight}`}
+              fill={palette.primary.light}
               opacity={0.18}
             />
             <polyline
               points={line}
               fill="none"
-              stroke={theme.palette.primary.main}
+              stroke={palette.primary.main}
               strokeWidth={2}
               strokeLinejoin="round"
               vectorEffect="non-scaling-stroke"
             />
           </>
         )}
+        {points.map(
+          ({ at, refused: times }) =>
+            times > 0 && (
+              <line
+                key={at}
+                x1={x(at)}
+                x2={x(at)}
+                y1={height}
+                y2={height - Math.max(3, bar(times))}
+                stroke={palette.warning.main}
+                strokeWidth={3}
+                vectorEffect="non-scaling-stroke"
+              />
+            ),
+        )}
       </svg>
     </Box>
   );
 }
 
+function Key({ color, children }: { color: string; children: React.ReactNode }) {
+  return (
+    <Box component="span" sx={{ display: "flex", alignItems: "center", gap: 0.75 }}>
+      <Box component="span" sx={{ width: 8, height: 8, borderRadius: 4, bgcolor: color }} />
+      <span>{children}</span>
+    </Box>
+  );
+}
+
+interface Point {
+  at: number;
+  perSecond: number;
+  /** Since the point before. */
+  refused: number;
+}
+
 /** The speed at each sample is taken over the two seconds before it, so that the curve does not flicker. */
-function speeds(history: Sample[]): { at: number; perSecond: number; refused: boolean }[] {
+function pointsOf(history: Sample[]): Point[] {
   return history.map((sample, index) => {
-    const before = history[Math.max(0, index - samplesPerSpeed)] ?? sample;
-    const seconds = (sample.at - before.at) / 1000;
+    const before =
+      history.find(({ at }) => at >= sample.at - speedOverMs && at < sample.at) ?? history[index - 1];
+    const seconds = before === undefined ? 0 : (sample.at - before.at) / 1000;
     return {
       at: sample.at,
-      perSecond: seconds === 0 ? 0 : (sample.processed - before.processed) / seconds,
-      refused: sample.throttled > (history[index - 1]?.throttled ?? 0),
+      perSecond: before === undefined || seconds === 0 ? 0 : (sample.done - before.done) / seconds,
+      refused: sample.throttled - (history[index - 1]?.throttled ?? 0),
     };
   });
 }
 
 const width = 600;
-const height = 72;
+const curveHeight = 72;
+/** Under the curve, so that neither hides the other. */
+const barsHeight = 24;
+const height = curveHeight + barsHeight;
 /** Keeps the marks of the first and the last sample inside. */
 const margin = 3;
-const samplesPerSpeed = 4;
+const speedOverMs = 2000;

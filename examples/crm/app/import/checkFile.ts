@@ -1,85 +1,68 @@
-import { keyOf, RowError, toContact } from "../../import/contact.mjs";
-import { CsvError, parseContacts } from "../../import/parse.mjs";
-import { bytes } from "../words.ts";
+import type { ImportPlan } from "tidegate/import";
+import type { ContactFile, ContactItem } from "../../import/file.mjs";
+import { readContacts } from "../../import/file.mjs";
+import type { ContactJob } from "../../import/job.mjs";
+import type { Way } from "../../import/sender.mjs";
 
 /** What was understood of a file, before anything of it is sent. */
 export interface CheckedFile {
   name: string;
   /** Bytes. */
   size: number;
-  rows: Record<string, string>[];
-  /** The line of the file on which each row begins. */
-  lines: number[];
-  /** Columns that contacts have. */
-  columns: string[];
-  /** What the file itself calls each of its columns. */
-  headers: Record<string, string>;
+  rows: ContactFile;
+  /** Columns that contacts have, each with the file's own name for it. */
+  columns: { name: string; header: string }[];
   /** Columns that no contact has. */
   ignored: string[];
   /** Columns that the file lacks. */
   missing: string[];
-  /** Rows about somebody who stands further up. */
-  duplicates: number;
-  /** Rows of which no contact can be made; they will be reported as failed. */
-  unreadable: Remark[];
-  /** Rows that can be read but look broken. */
-  doubtful: Remark[];
+  /** What would become of the rows. */
+  plan: ImportPlan;
+  /** The first rows. */
+  preview: ContactItem[];
+  /** The first of the rows that cannot be imported. */
+  faulty: ContactItem[];
+  /** The import that made the plan, ready to be started. */
+  job: ContactJob;
+  way: Way;
 }
 
-/** A sentence about one line of the file; it names the line. */
-export interface Remark {
-  line: number;
-  text: string;
-}
-
-/** A file that cannot be imported at all; the message says what to do about it. */
-export class UnusableFile extends Error {}
-
-/** @throws UnusableFile */
-export async function checkFile(file: File): Promise<CheckedFile> {
-  if (file.size > maxBytes) throw new UnusableFile(tooLarge(file));
-  const { rows, lines, columns, headers, ignored, missing, warnings } = parse(await file.arrayBuffer());
+/** @throws CsvError, ImportError: their messages say what to do about it. */
+export async function checkFile(
+  file: File,
+  way: Way,
+  jobFor: (name: string, rows: ContactFile, way: Way) => ContactJob,
+): Promise<CheckedFile> {
+  const rows = readContacts(file);
+  const { headers, columns, unknown, missing } = await rows.head();
+  const job = jobFor(file.name, rows, way);
+  const plan = await job.plan();
   return {
     name: file.name,
     size: file.size,
     rows,
-    lines,
-    columns: columns.filter((column) => !ignored.includes(column)),
-    headers: Object.fromEntries(columns.map((column, index) => [column, headers[index] ?? ""])),
-    ignored,
-    missing,
-    duplicates: rows.length - new Set(rows.map(keyOf)).size,
-    unreadable: unreadableRows(rows, lines),
-    doubtful: warnings.map(({ line, message }) => ({ line, text: message })),
+    columns: headers.flatMap((header, index) => {
+      const name = columns[index];
+      return name == null || unknown.includes(header) ? [] : [{ name, header }];
+    }),
+    ignored: [...unknown],
+    missing: [...missing],
+    plan,
+    preview: await firstOf(rows, Math.min(rowsShown, plan.total)),
+    faulty: await firstOf(rows, Math.min(rowsShown, plan.invalid), ({ errors }) => errors !== undefined),
+    job,
+    way,
   };
 }
 
-function parse(content: ArrayBuffer) {
-  try {
-    return parseContacts(content);
-  } catch (error) {
-    if (error instanceof CsvError) throw new UnusableFile(error.message);
-    throw error;
+async function firstOf(rows: ContactFile, most: number, wanted = (_: ContactItem) => true) {
+  const items: ContactItem[] = [];
+  if (most === 0) return items;
+  for await (const item of rows) {
+    if (wanted(item)) items.push(item);
+    if (items.length === most) break;
   }
+  return items;
 }
 
-function unreadableRows(rows: CheckedFile["rows"], lines: number[]): Remark[] {
-  const now = new Date();
-  return rows.flatMap((row, index) => {
-    try {
-      toContact(row, now);
-      return [];
-    } catch (error) {
-      if (!(error instanceof RowError)) throw error;
-      const line = lines[index] ?? index + 2;
-      return [{ line, text: `Line ${line}: ${error.message}` }];
-    }
-  });
-}
-
-function tooLarge(file: File): string {
-  return `It has ${bytes(file.size)}, and at most ${bytes(maxBytes)} fit, which is about 100,000 people. Split it, or check that it is the right file.`;
-}
-
-/** Checked before anything is read, so that a huge file cannot make the tab run out of memory. */
-const maxBytes = 25_000_000;
+const rowsShown = 5;

@@ -1,0 +1,3 @@
+/** `tidegate/import/node`: where imports in Node are remembered. */
+
+export { fileStore } from "./import/journal/file.ts";
