@@ -1,5 +1,6 @@
 /** All of the API, built once and shared by every entry: one set of classes, one core. */
 
+/** @internal */
 export {
   job,
   job_add,

@@ -44,7 +44,8 @@ export async function findImports({ checkpoint }: FindOptions = {}): Promise<Fou
   const journal = await openJournal({ store: checkpoint });
   try {
     return (await journal.list()).map(({ id, name = "", counts, total, updatedAt }) => {
-      const done = Object.values(counts).reduce((sum, count) => sum + count, 0);
+      // What was skipped is looked at again.
+      const done = counts.imported + counts.duplicate + counts.failed + counts.unknown;
       return { id, name, done, total, at: updatedAt };
     });
   } finally {

@@ -333,4 +333,21 @@ const WISHES: Rules<ResilienceMeta> = {
   priority: { expected: "a number", holds: (value) => typeof value === "number" && !Number.isNaN(value) },
 };
 
+export type {
+  BatchAnswer,
+  ImportBatch,
+  ImportItem,
+  ItemAnswer,
+  Sender,
+  SendFailure,
+} from "./import/types.ts";
+export type { DataRecord } from "./react-admin/lookup.ts";
+export type { CreatingProvider } from "./react-admin/provider.ts";
+export {
+  type RelatedId,
+  type RelatedRecords,
+  type RelatedRecordsOptions,
+  relatedRecords,
+} from "./react-admin/related.ts";
+export { type DataProviderSenderOptions, dataProviderSender } from "./react-admin/sender.ts";
 export { HttpRateLimitError };

@@ -224,5 +224,19 @@ const CLIENT_OPTIONS: Rules<ResilientHttpClientOptions> = {
 /** `fetch` and `headers` would have no effect beside a given client. */
 const WRAPPING_OPTIONS = { httpClient: aFunction };
 
+export type {
+  BatchAnswer,
+  ImportBatch,
+  ImportItem,
+  ItemAnswer,
+  Sender,
+  SendFailure,
+} from "./import/types.ts";
+export {
+  SupabaseSendError,
+  type SupabaseSenderOptions,
+  type SupabaseTables,
+  supabaseSender,
+} from "./supabase/sender.ts";
 export type { Fetch, HttpClient, HttpClientAnswer, HttpClientRequest };
 export { HttpError, HttpRateLimitError };

@@ -1,6 +1,13 @@
 //! What headers advertise about a limit, in every dialect that is read; and what is nonsense.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics fails, and that is what it is for")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that overflows or panics fails, and that is what it is for"
+)]
 
 #[path = "support/foreign.rs"]
 mod foreign;

@@ -75,7 +75,6 @@ export function steadyAlarm(): SteadyAlarm {
         isOpen = false;
         page?.removeEventListener("visibilitychange", seen);
         clearTimeout(idle);
-        waits.clear();
         dismiss();
       },
     },

@@ -61,7 +61,7 @@ export function coreDesk(config: DeskConfig, seed = Number.NaN): Desk | null {
   return {
     add: (count) => ask((handle) => job_add(handle, count)),
     close: () => tell(Told.close),
-    wants: () => numbers()[At.wants] as number,
+    wants: () => numbers()[WANTS] as number,
     decide: (row, outcome) => ask((handle) => job_decide(handle, row, OUTCOMES.indexOf(outcome))),
     restore: (segment, bits) => ask((handle) => job_restore(handle, segment, bits)),
 
@@ -84,27 +84,31 @@ export function coreDesk(config: DeskConfig, seed = Number.NaN): Desk | null {
     hold: (until) => tell(Told.hold, until ?? Number.NaN),
     release: () => tell(Told.release),
     stop: (reason) => tell(Told.stop + STOPS.indexOf(reason)),
-    stopped: () => STOPS[(numbers()[At.stopped] as number) - Told.stop] ?? null,
+    stopped: () => STOPS[(numbers()[STOPPED] as number) - Told.stop] ?? null,
 
     changed: () => [...ask(job_changed)],
     bits: (segment) => ask((handle) => job_bits(handle, segment)),
 
-    counts: () => named(numbers(), At.counts, COUNTS),
-    stats: () => named(numbers(), At.stats, STATS),
+    counts: () => named(numbers(), COUNTS),
+    stats: () => named(numbers(), STATS),
     progress: (now) => {
-      const { rowsPerSecond, from, to } = named(numbers(now), At.progress, PROGRESS);
+      const { rowsPerSecond, from, to } = named(numbers(now), PROGRESS);
       return { rowsPerSecond, etaMs: Number.isNaN(from) ? null : [from, to] };
     },
     pace: () => {
-      const pace = named(numbers(), At.pace, PACE);
+      const pace = named(numbers(), PACE);
       return { ...pace, cap: pace.cap || null };
     },
     learned: () => {
-      const known = named(numbers(), At.known, KNOWN);
+      const known = named(numbers(), KNOWN);
       return Number.isNaN(known.rate) ? null : { ...known, cap: known.cap || null, bans: known.bans === 1 };
     },
     free: () => {
-      if (core.isCurrent) core.release();
+      try {
+        if (core.isCurrent) core.release();
+      } catch {
+        trapped(latest);
+      }
     },
   };
 }
@@ -147,12 +151,12 @@ function timeOf(low: number, high: number): number | null {
   return high === NONE ? null : high * 2 ** 32 + low;
 }
 
+/** Those of the numbers of `job_numbers` that stand at these places. */
 function named<N extends string>(
   numbers: Float64Array,
-  from: number,
-  names: readonly N[],
+  places: Readonly<Record<N, number>>,
 ): Record<N, number> {
-  const entries = names.map((name, i) => [name, numbers[from + i]]);
+  const entries = Object.entries<number>(places).map(([name, place]) => [name, numbers[place]]);
   return Object.fromEntries(entries) as Record<N, number>;
 }
 
@@ -167,19 +171,20 @@ const STOPS: readonly StopReason[] = ["cancelled", "refused", "failed-ratio", "t
 const Ending = { answered: 0, throttled: 1, lost: 2, failed: 3, refused: 4, tooLarge: 5 };
 const Told = { close: 0, pause: 1, resume: 2, hold: 3, release: 4, stop: 5 };
 
-/** Where in `job_numbers` they begin. */
-const At = { counts: 0, stats: 8, progress: 11, pace: 14, known: 17, wants: 21, stopped: 22 };
-const COUNTS = [
-  "imported",
-  "duplicate",
-  "failed",
-  "skipped",
-  "unknown",
-  "open",
-  "inFlight",
-  "toVerify",
-] as const;
-const STATS = ["requests", "throttled", "retries"] as const;
-const PROGRESS = ["rowsPerSecond", "from", "to"] as const;
-const PACE = ["requestsPerSecond", "cap", "batchSize"] as const;
-const KNOWN = ["rate", "cap", "bans", "cost"] as const;
+/** Where they stand in `job_numbers`. */
+const COUNTS = {
+  imported: 0,
+  duplicate: 1,
+  failed: 2,
+  skipped: 3,
+  unknown: 4,
+  open: 5,
+  inFlight: 6,
+  toVerify: 7,
+};
+const STATS = { requests: 8, throttled: 9, retries: 10 };
+const PACE = { requestsPerSecond: 20, cap: 11, batchSize: 12 };
+const WANTS = 13;
+const KNOWN = { rate: 21, cap: 14, bans: 15, cost: 22 };
+const STOPPED = 16;
+const PROGRESS = { rowsPerSecond: 17, from: 18, to: 19 };

@@ -13,7 +13,7 @@ import {
 } from "./desk.ts";
 import { answersOf, type Ending, endingOf, type Problem, type RowAnswer } from "./endings.ts";
 import { rowId, rowKey, uuidV5 } from "./ids.ts";
-import { ClaimLostError, type RowNote, SEGMENT_ROWS } from "./journal.ts";
+import { type RowNote, SEGMENT_ROWS } from "./journal.ts";
 import {
   bitsOf,
   DONE_OTHERWISE,
@@ -31,7 +31,7 @@ import { plainDesk } from "./plain-desk.ts";
 import type { ImportOutcome, ImportRow, ImportStop, RowProblem } from "./public.ts";
 import type { Look, Scan } from "./scan.ts";
 import type { RowReader, RowSource } from "./source.ts";
-import type { ImportBatch, ImportItem, ItemAnswer, Sender } from "./types.ts";
+import type { ImportItem, ItemAnswer, Sender } from "./types.ts";
 import { stopWords } from "./words.ts";
 
 /** What the engine works with. */
@@ -82,6 +82,8 @@ interface Flight {
   batch: number;
   rows: Uint32Array;
   isLookup: boolean;
+  /** What had the headers of its answer. */
+  said?: unknown;
 }
 
 /** A row that has no outcome yet, where its source has it no longer or its key was made. */
@@ -299,7 +301,7 @@ export class Engine<Row> {
       if (outcome) desk.decide(row, outcome);
     }
     for (const flight of this.#flights) flight.batch = desk.adopt(flight.rows);
-    for (const row of this.#doubtful) desk.doubt(row);
+    for (const row of [...this.#doubtful, ...this.#lookedUpAsKnown]) desk.doubt(row);
     if (this.#isRead) desk.close();
     if (this.#isPaused) desk.pause();
     if (this.stopped) desk.stop(DESK_REASONS[this.stopped.reason]);
@@ -431,7 +433,7 @@ export class Engine<Row> {
     note?: RowNote,
   ): void {
     this.ask((desk) => desk.decide(index, outcome));
-    if (note) this.#parts.ledger.remember(note);
+    if (note) this.#parts.ledger.remember({ ...note, row });
     else this.#parts.ledger.note({ index, row, key: this.#keyOf(index, row), outcome, attempts, message });
     this.#forget(index);
   }
@@ -449,12 +451,12 @@ export class Engine<Row> {
     if (!(await this.#mayGo(flight))) return;
     const started = this.#now();
     try {
-      const answer = await this.#bounded((signal) => {
-        const heard = (said: unknown): void =>
-          this.ask((desk) => desk.heard(said, this.#parts.platform.wall()));
-        const given: ImportBatch<Row> = { items, signal, idempotencyKey, heard };
-        return this.#parts.send(given);
-      });
+      const heard = (said: unknown): void => {
+        flight.said = said;
+      };
+      const answer = await this.#bounded((signal) =>
+        this.#parts.send({ items, signal, idempotencyKey, heard }),
+      );
       this.#answered(flight, answersOf(answer, rows.length), this.#now() - started);
     } catch (error) {
       await this.#failed(flight, error, this.#now() - started);
@@ -528,7 +530,8 @@ export class Engine<Row> {
 
   /** Somebody else runs the job by now, or the journal says that it is closed. */
   lost(error: unknown): void {
-    if (error instanceof ClaimLostError) {
+    // By its name: the store for files is built apart, and has a class of its own.
+    if ((error as Error | null)?.name === "ClaimLostError") {
       this.stop("taken-over", null, error);
     }
   }
@@ -558,6 +561,7 @@ export class Engine<Row> {
 
   #answered(flight: Flight, answers: readonly RowAnswer[], latencyMs: number): void {
     this.isFailing = false;
+    this.#hear(flight);
     this.ask((desk) => {
       desk.answered(this.#now(), flight.batch, latencyMs);
       flight.rows.forEach((row, i) => {
@@ -572,7 +576,7 @@ export class Engine<Row> {
     const { idempotent } = config;
     const situation = { service, idempotent, hasImported: ledger.counts.imported > 0, durationMs };
     const { ending, problem } = await endingOf(error, situation);
-    this.ask((desk) => desk.heard(error, this.#parts.platform.wall()));
+    flight.said ??= error;
     if (ending.how === "stops") {
       this.#end(flight, { how: "lost", wasSent: false }, problem, () => this.stop("refused", problem, error));
     } else {
@@ -591,6 +595,7 @@ export class Engine<Row> {
       ((ending.how === "lost" && ending.wasSent) || (ending.how === "failed" && ending.maybeApplied));
     if (wasSent) for (const row of flight.rows) this.#doubtful.add(row);
     before?.();
+    this.#hear(flight);
     this.ask((desk) => {
       const now = this.#now();
       const { batch } = flight;
@@ -601,6 +606,11 @@ export class Engine<Row> {
       else desk.refused(now, batch);
     });
     this.#landed(flight, NO_ANSWERS, problem);
+  }
+
+  /** What the answer said of the limit counts for the ending that is told next. */
+  #hear({ said }: Flight): void {
+    if (said !== undefined) this.ask((desk) => desk.heard(said, this.#parts.platform.wall()));
   }
 
   #landed(flight: Flight, answers: readonly RowAnswer[], problem: Problem | null): void {

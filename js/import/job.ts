@@ -245,7 +245,7 @@ export class Job<Row> implements ImportJob<Row> {
         throw new ImportError("IMPORT_EMPTY", "There are no rows to import.");
       }
       claim = prepared && (await this.#claimed(prepared.journal));
-      stopped = prepared && claim ? await this.#import(prepared) : this.#neverBegun();
+      stopped = prepared && claim ? await this.#import(prepared, claim.lost) : this.#neverBegun();
     } finally {
       this.#options.signal?.removeEventListener("abort", this.#cancelled);
       this.#alarm?.close();
@@ -304,7 +304,7 @@ export class Job<Row> implements ImportJob<Row> {
     return { reason: "cancelled", message: stopWords("cancelled", { lastSent: 0 }) };
   }
 
-  async #import(prepared: Prepared<Row>): Promise<ImportStop | null> {
+  async #import(prepared: Prepared<Row>, claimLost: AbortSignal): Promise<ImportStop | null> {
     const { scan, total, record, journal } = prepared;
     const found = await journal.open(record);
     const left = found && (await leftOf(journal, record, found));
@@ -325,6 +325,8 @@ export class Job<Row> implements ImportJob<Row> {
     );
     if (this.#isPaused) engine.pause();
     if (this.#cancelling.signal.aborted) this.cancel();
+    const claimIsLost = (): void => engine.lost(claimLost.reason);
+    claimLost.addEventListener("abort", claimIsLost);
     const stopWatching = this.#watch(engine);
     try {
       await engine.run();
@@ -334,6 +336,7 @@ export class Job<Row> implements ImportJob<Row> {
         await this.#keeper.finish(engine.stopped ? "cancelled" : "done");
       }
     } finally {
+      claimLost.removeEventListener("abort", claimIsLost);
       stopWatching();
       engine.free();
     }
@@ -359,7 +362,8 @@ export class Job<Row> implements ImportJob<Row> {
       source: this.#source,
       ledger: this.#ledger,
       known: { keys: known, skip: this.#options.known === "skip" },
-      service: service ?? this.#origins.judge(),
+      // One of another copy of the package may not judge for us.
+      service: service?.judgement ? service : this.#origins.judge(),
       platform: this.#platform,
       waits: this.#waits,
       keeper: () => this.#keeper as Keeper,

@@ -8,7 +8,7 @@ import { MemoryStore, withHashes } from "./journal/memory.ts";
 import {
   type Beat,
   type Change,
-  ClaimLostError,
+  type ClaimLostError,
   doneWell,
   type Found,
   isBits,
@@ -375,7 +375,8 @@ class StoredJournal implements Journal {
         await this.#saveTo(this.#store, changes, gathered.strict);
         return gathered.done();
       } catch (error) {
-        if (error instanceof ClaimLostError) gathered.lose(error);
+        // By its name: the store for files is built apart, and has a class of its own.
+        if ((error as Error).name === "ClaimLostError") gathered.lose(error as ClaimLostError);
         else this.#degrade(error);
       }
     }

@@ -33,7 +33,7 @@ export interface Left {
 
 /**
  * Writes what has changed, one transaction at a time: while one runs, everything else waits for the next. Two writes are at
- * least 20 ms apart, unless somebody waits for one.
+ * least 5 ms apart, unless somebody waits for one.
  */
 export class Keeper {
   readonly #journal: Journal;
@@ -175,4 +175,4 @@ export const DONE_OTHERWISE = 3;
 /** The first row of a segment. */
 export const firstOf = (segment: number): number => segment * SEGMENT_ROWS;
 
-const WRITE_EVERY_MS = 20;
+const WRITE_EVERY_MS = 5;

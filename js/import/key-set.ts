@@ -65,10 +65,8 @@ const FULL = 0.75;
 
 /** 64 bits of the MurmurHash3 of the UTF-16 of a text, as two words: the same on every machine. */
 export function keyHash(text: string): [high: number, low: number] {
-  // Eight letters are a block of four words.
-  const length = (text.length + 7) & ~7;
-  const words = length <= SHORT ? scratch() : new Uint32Array(length / 2);
-  for (let i = 0; i < length / 2; i++) {
+  const words = text.length <= SHORT ? scratch() : new Uint32Array((text.length + 1) >> 1);
+  for (let i = 0; 2 * i < text.length; i++) {
     // What lies behind the end is NaN, and 0 here.
     words[i] = text.charCodeAt(2 * i) | (text.charCodeAt(2 * i + 1) << 16);
   }

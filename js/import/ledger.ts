@@ -128,16 +128,12 @@ export class Ledger<Row> {
   entry(index: number): Entry<Row> | null {
     const outcome = this.outcome(index);
     if (outcome === null) return null;
+    const entry: Entry<Row> = { index, outcome, attempts: at(this.#attempts, index) };
     const row = this.#rows.get(index);
     const id = this.#ids.get(index);
-    return {
-      index,
-      ...(row !== undefined && { row }),
-      outcome,
-      ...(id !== undefined && { id }),
-      ...this.#words.get(index),
-      attempts: at(this.#attempts, index),
-    };
+    if (row !== undefined) entry.row = row;
+    if (id !== undefined) entry.id = id;
+    return Object.assign(entry, this.#words.get(index));
   }
 
   /** How many rows there are up to the last one that was sent and has an outcome; 0: there is none. */

@@ -11,7 +11,7 @@ import {
   oneOf,
   orNull,
   RateLimitConfigError,
-  RateLimitService,
+  type RateLimitService,
   type Rule,
   type Rules,
 } from "../api.ts";
@@ -72,6 +72,11 @@ const aSize = count(1, 10_000);
 
 const aText: Rule = { expected: "a text", holds: (value) => typeof value === "string" && value !== "" };
 
+/** Of any copy of the package. The shared service answers without being made. */
+function isService(value: unknown): boolean {
+  return typeof (value as Partial<RateLimitService> | null)?.executeWithRetry === "function";
+}
+
 /** Also one of another realm. */
 function isSignal(value: unknown): boolean {
   const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
@@ -99,7 +104,7 @@ const OPTIONS: Rules<ImportOptions<unknown>> = {
     holds: (value) => typeof value === "number" && value > 0 && value <= 100_000,
   },
   timeoutMs: milliseconds(100, 3_600_000),
-  service: { expected: "a RateLimitService", holds: (value) => value instanceof RateLimitService },
+  service: { expected: "a RateLimitService", holds: isService },
   checkpoint: {
     expected: "true, false or a store such as fileStore(folder)",
     holds: (value) => typeof value === "boolean" || typeof value === "function",

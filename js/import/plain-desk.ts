@@ -89,9 +89,9 @@ class OneByOne implements PlainDesk {
 
   restore(segment: number, bits: Uint8Array): void {
     const first = segment * SEGMENT_ROWS;
-    const rows = Math.min(SEGMENT_ROWS, 4 * bits.length, this.#rows.length - first);
+    const rows = Math.min(SEGMENT_ROWS, this.#rows.length - first);
     for (let i = 0; i < rows; i++) {
-      const two = ((bits[i >> 2] as number) >> (2 * (i & 3))) & 3;
+      const two = ((bits[i >> 2] ?? 0) >> (2 * (i & 3))) & 3;
       if (two === 0 || !this.#rows.is(first + i, "open")) continue;
       if (two === 1) this.doubt(first + i);
       else this.#rows.enter(first + i, two === 2 ? "imported" : "failed");
@@ -128,7 +128,6 @@ class OneByOne implements PlainDesk {
     if (this.#paused) return { do: "wait", until: null, reason: "paused" };
     if (this.#held === null || (this.#held ?? now) > now)
       return { do: "wait", until: this.#held as number | null, reason: "held" };
-    this.#held = undefined;
 
     const [again, at] = this.#firstAgain();
     const isLookup = counts.toVerify > 0;
@@ -152,11 +151,10 @@ class OneByOne implements PlainDesk {
     return { do: "wait", until, reason: until === null ? "in-flight" : "cooldown" };
   }
 
-  /** By time, then by row. */
   #firstAgain(): [row: number, at: number] {
     let first: [number, number] = [0, Number.POSITIVE_INFINITY];
     for (const [row, at] of this.#again) {
-      if (at < first[1] || (at === first[1] && row < first[0])) first = [row, at];
+      if (at < first[1]) first = [row, at];
     }
     return first;
   }
@@ -488,9 +486,9 @@ class Rows {
     return this.#byte(row) >> SETBACKS_AT;
   }
 
-  /** It came back once more. No more than 15 are counted. */
+  /** It came back once more. The ninth time at the latest decides: there is room for 15. */
   setBack(row: number): void {
-    if (this.setbacks(row) < 15) this.#write(row, this.#byte(row) + (1 << SETBACKS_AT));
+    this.#write(row, this.#byte(row) + (1 << SETBACKS_AT));
   }
 
   /** The first row from here on that stands there; `length`: none. */

@@ -2,13 +2,12 @@
 
 import { RateLimitConfigError } from "../api.ts";
 import type { DeskCounts, DeskPace, DeskStats } from "./desk.ts";
-import type { Ledger } from "./ledger.ts";
+import type { Entry, Ledger } from "./ledger.ts";
 import type {
   ImportCounts,
   ImportOutcome,
   ImportProgress,
   ImportReport,
-  ImportRow,
   ImportStop,
   ImportWaiting,
 } from "./public.ts";
@@ -84,47 +83,42 @@ export function reportOf<Row>(facts: ReportFacts<Row>): ImportReport<Row> {
     durationMs,
     stopped,
     storage,
-    rows: ({ outcome } = {}) => rowsOf(facts, typeof outcome === "string" ? [outcome] : outcome),
+    rows: ({ outcome } = {}) => {
+      const entries = entriesOf(facts, typeof outcome === "string" ? [outcome] : outcome);
+      return entries.map((entry) => ({ ...entry, key: entry.key ?? keyIn(facts, entry) }));
+    },
     toCSV: ({ outcomes = TO_CORRECT, delimiter = "," } = {}) => {
       if (delimiter === "" || /[\r\n"\uFEFF]/.test(delimiter)) {
         throw new RateLimitConfigError("delimiter", delimiter, 'what separates cells, such as "," or ";"');
       }
-      return written(tableOf(facts, rowsOf(facts, outcomes)), delimiter);
+      return written(tableOf(facts, entriesOf(facts, outcomes)), delimiter);
     },
   };
 }
 
 const TO_CORRECT: readonly ImportOutcome[] = ["failed", "unknown"];
 
-function rowsOf<Row>(facts: ReportFacts<Row>, outcomes?: readonly ImportOutcome[]): ImportRow<Row>[] {
-  return Array.from(facts.ledger.find(outcomes), (index) => rowAt(facts, index));
+/** What the ledger knows of rows, with their data and with words for all of which somebody asks why. */
+function entriesOf<Row>(
+  { ledger, rows, stopped }: ReportFacts<Row>,
+  outcomes?: readonly ImportOutcome[],
+): Entry<Row>[] {
+  return Array.from(ledger.find(outcomes), (index) => {
+    const entry = ledger.entry(index) as Entry<Row>;
+    if (rows && index < rows.length) entry.row = rows[index];
+    const words = entry.message ?? usualWords(entry.outcome, stopped);
+    if (words !== undefined) entry.message = words;
+    return entry;
+  });
 }
 
-function rowAt<Row>({ ledger, rows, keyOf, stopped }: ReportFacts<Row>, index: number): ImportRow<Row> {
-  const {
-    index: _,
-    key: kept,
-    outcome,
-    row = rows?.[index],
-    ...rest
-  } = ledger.entry(index) as ImportRow<Row>;
-  const message = rest.message ?? usualWords(outcome, stopped);
-  return {
-    index,
-    ...(row !== undefined && { row }),
-    // To hash each of 100,000 rows takes half a second, and most reports are only counted.
-    get key() {
-      if (kept !== undefined || row === undefined) return kept ?? "";
-      try {
-        return keyOf(row, index);
-      } catch {
-        return "";
-      }
-    },
-    outcome,
-    ...rest,
-    ...(message !== undefined && { message }),
-  };
+/** None where the row is gone, and where it has none. */
+function keyIn<Row>({ keyOf }: ReportFacts<Row>, { row, index }: Entry<Row>): string {
+  try {
+    return row === undefined ? "" : keyOf(row, index);
+  } catch {
+    return "";
+  }
 }
 
 /** Where nobody has said anything of a row that is not there. */
@@ -144,7 +138,7 @@ function usualWords(outcome: ImportOutcome, stopped: ImportStop | null): string 
 // ---- a file for a spreadsheet
 
 /** The columns of the source, and those of ours, which an earlier report may have left in it. */
-function tableOf<Row>({ rows, headers }: ReportFacts<Row>, chosen: readonly ImportRow<Row>[]): unknown[][] {
+function tableOf<Row>({ rows, headers }: ReportFacts<Row>, chosen: readonly Entry<Row>[]): unknown[][] {
   const [columns, cellsOf] = headers ? ofFile(headers, chosen) : ofObjects(rows ?? [], chosen);
   const kept = [...columns.keys()].filter((at) => !OURS.includes(columns[at] ?? ""));
   const lines = chosen.map(({ index, row, outcome, message = "" }) => {
@@ -159,7 +153,7 @@ function tableOf<Row>({ rows, headers }: ReportFacts<Row>, chosen: readonly Impo
 type Columns = [names: readonly string[], cellsOf: (row: unknown) => readonly unknown[]];
 
 /** The cells as they stand there. Those beyond the last column get one of their own, so that nothing is lost. */
-function ofFile(headers: readonly string[], chosen: readonly ImportRow<unknown>[]): Columns {
+function ofFile(headers: readonly string[], chosen: readonly Entry<unknown>[]): Columns {
   const cellsOf = (row: unknown): readonly string[] => (row as { cells?: string[] } | undefined)?.cells ?? [];
   let width = headers.length;
   for (const { row } of chosen) {
@@ -171,7 +165,7 @@ function ofFile(headers: readonly string[], chosen: readonly ImportRow<unknown>[
 }
 
 /** The fields of the first rows, and of those that are written, in the order in which they are met. */
-function ofObjects(rows: readonly unknown[], chosen: readonly ImportRow<unknown>[]): Columns {
+function ofObjects(rows: readonly unknown[], chosen: readonly Entry<unknown>[]): Columns {
   const names = new Set<string>();
   for (const row of [...rows.slice(0, LOOKED_AT), ...chosen.map(({ row }) => row)]) {
     if (isObject(row)) for (const name of Object.keys(row)) names.add(name);

@@ -128,7 +128,7 @@ export class Scan<Row> {
       return this.#add(row, "first");
     }
     const seen = this.#examine(row, index);
-    const [high, low] = hashOfKey(seen.key);
+    const [high, low] = keyHash(seen.key);
     const [highBefore, lowBefore] = this.hashOf(index);
     if (high !== highBefore || low !== lowBefore) throw changed(index);
     return this.#recall(seen, index);
@@ -157,7 +157,7 @@ export class Scan<Row> {
     const index = this.total;
     this.#assertRoom(index);
     const seen = this.#examine(row, index);
-    const [high, low] = hashOfKey(seen.key);
+    const [high, low] = keyHash(seen.key);
     this.total++;
     const hashes = madeAt(this.#hashes, segmentOf(index), pairPage);
     hashes[2 * placeOf(index)] = high;
@@ -196,7 +196,7 @@ export class Scan<Row> {
   /** The first good row with this key; -1: this is it. */
   #firstOf(index: number, key: string, high: number, low: number): number {
     for (let next = low; ; next++) {
-      const first = this.#keys?.add(high, next >>> 0, index) ?? -1;
+      const first = this.#keys?.add(high, next, index) ?? -1;
       if (first < 0 || !this.#rows || keyOf(this.#rows[first] as Row, this.#key) === key) return first;
       // Another key of the same hash: this one lives next door.
     }
@@ -343,10 +343,6 @@ function changed(index: number): ImportError {
     "IMPORT_SOURCE_FAILED",
     `Row ${index + 1} is not what it was when the rows were looked through: they have to be the same, in the same order, each time that they are read.`,
   );
-}
-
-function hashOfKey(key: string): [high: number, low: number] {
-  return key === "" ? [0, 0] : keyHash(key);
 }
 
 /** The rows as one text, which is hashed in pieces: never all of it is in memory. */

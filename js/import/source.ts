@@ -119,15 +119,17 @@ function iteratorOf<Row>(rows: object): (() => Cursor<Row>) | undefined {
   return typeof method === "function" ? () => method.call(rows) : undefined;
 }
 
-/**
- * Whether each iterator is another one. Streams of Node make new iterators of one and the same content; so do others of
- * their kind, which all are emitters of events.
- */
+/** Whether each iterator is another one, with all of the rows. */
 function makesIterators(rows: object): boolean {
   const iterator = iteratorOf(rows);
-  if (isStream(rows) || !iterator || typeof (rows as { on?: unknown }).on === "function") return false;
+  if (isStream(rows) || !iterator || isEmitter(rows)) return false;
   const one = iterator();
   return one !== rows && one !== iterator();
+}
+
+/** Streams of Node make new iterators of one and the same content, and so do others of their kind. */
+function isEmitter(rows: object): boolean {
+  return typeof (rows as { on?: unknown }).on === "function";
 }
 
 /** What `readCsv` of `tidegate/csv` gives, as far as it matters here. That entry is not loaded where nobody reads CSV. */
@@ -160,7 +162,7 @@ function cursorOf<Row>(rows: Opened<Row>): Cursor<Row> {
     return { next: () => reader.read() as Promise<IteratorResult<Row>>, return: () => reader.cancel() };
   }
   const cursor = iteratorOf<Row>(rows)?.() as Cursor<Row>;
-  use(cursor);
+  use(isEmitter(rows) ? rows : cursor);
   return cursor;
 }
 

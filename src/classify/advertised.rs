@@ -30,9 +30,9 @@ pub struct Advertised {
 /// What an answer says: a `Response` or what else has `headers`, headers themselves, or an error that has such an answer.
 /// `wall` is when it came. `None`: nothing that could be understood.
 pub fn advertised<F: Foreign>(answer: &F, wall: WallTime) -> Option<Advertised> {
-    let near = answer.get("headers").or_else(|| {
-        ["response", "context", "cause"].iter().find_map(|key| answer.get(key)?.get("headers"))
-    });
+    let near = answer
+        .get("headers")
+        .or_else(|| ["response", "context", "cause"].iter().find_map(|key| answer.get(key)?.get("headers")));
     let headers = near.as_ref().unwrap_or(answer);
     in_fields(&|name| headers.header(name)?.as_text(MAX_TEXT), wall)
 }

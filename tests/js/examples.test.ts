@@ -24,6 +24,9 @@ const LAST_LINE: Record<string, RegExp> = {
 /** Those that talk to a server. They pass in seconds of real time, because it is another process that counts. */
 const WITH_SERVER = ["campaign.mjs", "dialer.mjs", "messages.mjs", "scraper.mjs"];
 
+/** Those that start a Postgres, and a gateway in front of it that takes 20 requests a second. */
+const WITH_POSTGRES = ["atomic-import.mjs", "crispy-import.mjs"];
+
 describe("the small examples", () => {
   test.each(Object.entries(LAST_LINE))("%s runs to its end", async (name, expected) => {
     expect((await linesOf(name)).at(-1)).toMatch(expected);
@@ -31,7 +34,7 @@ describe("the small examples", () => {
 
   test("are all of these, and none is longer than 40 lines", async () => {
     const files = (await readdir(folder)).filter((name) => name.endsWith(".mjs"));
-    expect(files.sort()).toEqual([...Object.keys(LAST_LINE), ...WITH_SERVER].sort());
+    expect(files.sort()).toEqual([...Object.keys(LAST_LINE), ...WITH_SERVER, ...WITH_POSTGRES].sort());
     for (const name of files) {
       const text = await readFile(new URL(name, folder), "utf8");
       expect(text.trimEnd().split("\n").length, name).toBeLessThanOrEqual(40);
@@ -178,5 +181,33 @@ describe("in front of a server that counts", TIMEOUT, () => {
   test("all of them bring a server of their own, when nobody else has one", async () => {
     const printed = await Promise.all(WITH_SERVER.map((name) => linesOf(name)));
     for (const lines of printed) expect(lines.at(-1)).toMatch(/ requests, refused: 0$/);
+  });
+});
+
+describe("in front of a Postgres", TIMEOUT, () => {
+  test("atomic-import.mjs brings everybody once, and tells the dialog what it shows", async () => {
+    const [dialog = "", counts, postgres] = await linesOf("atomic-import.mjs");
+    expect(JSON.parse(dialog.replace("the dialog: ", ""))).toEqual({
+      state: "done",
+      rowCount: 100,
+      importCount: 100,
+      errorCount: 0,
+      remainingTime: 0,
+    });
+    expect(counts).toBe("90 imported, 10 duplicates, 0 failed");
+    expect(postgres).toMatch(/^Postgres: 90 contacts, \d+ companies$/);
+  });
+
+  test("crispy-import.mjs answers in the shape of the panel, with the line and the field of each error", async () => {
+    const [result = "", postgres] = await linesOf("crispy-import.mjs");
+    const [counts = "", error] = result.split("; the first error: ");
+    expect(JSON.parse(counts)).toEqual({
+      totalProcessed: 120,
+      successCount: 117,
+      skippedCount: 0,
+      failedCount: 3,
+    });
+    expect(error).toMatch(/^line 11, \[ \{ field: 'last_name', message: 'Required' \} \]$/);
+    expect(postgres).toBe("Postgres: 117 contacts, 1 organizations");
   });
 });

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { SteadyAlarm, steadyAlarm } from "../../js/import/alarm.ts";
 
@@ -28,6 +29,8 @@ type Behaviour = "works" | "throws" | "fails";
 
 let newAlarm: typeof steadyAlarm;
 let page: Page;
+/** How often one was asked for, and those that were made. */
+let asked: number;
 let workers: FakeWorker[];
 let behaviour: Behaviour;
 /** Those of a worker, which nobody clamps. */
@@ -51,6 +54,7 @@ class FakeWorker {
   readonly #hear: (event: { data: number }) => void;
 
   constructor(address: string) {
+    asked++;
     if (behaviour === "throws") throw new DOMException("A policy forbids it.", "SecurityError");
     workers.push(this);
     if (behaviour === "fails") queueMicrotask(() => this.onerror?.(new Event("error")));
@@ -79,6 +83,7 @@ beforeEach(async () => {
   ({ steadyAlarm: newAlarm } = await import("../../js/import/alarm.ts"));
   vi.useFakeTimers({ now: 0 });
   page = new Page();
+  asked = 0;
   workers = [];
   behaviour = "works";
   const set = globalThis.setTimeout;
@@ -133,6 +138,17 @@ describe("while the page is visible", () => {
     await pass(0);
     expect([waited.took, late.took]).toEqual([100, 0]);
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("keeps nothing of a wait that is over", async () => {
+    const alarm = newAlarm();
+    const { signal } = new AbortController();
+    wait(alarm, 500, signal);
+    expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    await pass(500);
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
+    page.show(false);
+    expect(workers).toHaveLength(0);
   });
 });
 
@@ -227,6 +243,18 @@ describe("the worker", () => {
     expect(URL.createObjectURL).toHaveBeenCalledTimes(1);
   });
 
+  it("that ended with its timer set is no reason to be late", async () => {
+    const alarm = newAlarm();
+    page.show(false);
+    const waited = wait(alarm, 250_500);
+    page.show(true);
+    await pass(60_000);
+    expect(workers[0]?.ended).toBe(true);
+    page.show(false);
+    await pass(CLAMP_MS * 4);
+    expect(waited.took).toBe(250_500);
+  });
+
   it.each<Behaviour>(["throws", "fails"])("that a policy forbids (it %s) is not tried again", async (how) => {
     behaviour = how;
     const alarm = newAlarm();
@@ -238,9 +266,9 @@ describe("the worker", () => {
     expect(waited.map(({ took }) => took)).toEqual([CLAMP_MS, CLAMP_MS]);
     wait(alarm, 200);
     await pass(CLAMP_MS);
-    expect(workers).toHaveLength(how === "fails" ? 1 : 0);
+    wait(newAlarm(), 200);
+    expect(asked).toBe(1);
     expect(workers.every(({ ended }) => ended)).toBe(true);
-    expect(URL.createObjectURL).toHaveBeenCalledTimes(1);
   });
 
   it("is not there in Jest's jsdom, whose page is hidden: timers are plain", async () => {

@@ -625,6 +625,15 @@ describe("a core that fails", () => {
     expect(next.desk.counts().inFlight).toBe(4);
   });
 
+  it("while a desk is given back harms nobody", async () => {
+    const sabotage = sabotageCore();
+    await fresh();
+    const { desk } = new Stage();
+    sabotage.trapIn = new Set(["job_free"]);
+    expect(() => desk.free()).not.toThrow();
+    expect(tidegate.coreState()).toBe("trap");
+  });
+
   it("while a desk is made gives none", async () => {
     const sabotage = sabotageCore();
     await fresh();
@@ -656,7 +665,7 @@ describe("a core that fails", () => {
 
 describe("the core's memory", () => {
   it("is given back with the desk", () => {
-    // A byte a row and two bits a segment: without `free` these would be 400 MB.
+    // A byte a row: without `free` these would be 400 MB.
     for (let i = 0; i < 100; i++) {
       const desk = coreDesk(CONFIG) as Desk;
       desk.add(4_000_000);

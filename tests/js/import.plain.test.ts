@@ -239,6 +239,7 @@ describe("one row after the other", () => {
     const run = Run.of(2);
     run.one(lost());
     expect(run.desk.decide(0, "skipped")).toBe(true);
+    run.now += 10_000;
     expect([run.one(), run.next().do, run.outcomes()]).toEqual([1, "done", ["skipped", "imported"]]);
   });
 
@@ -329,6 +330,8 @@ describe("the pace", () => {
     const run = Run.of(4, { maxRate: 4 });
     run.one();
     expect(run.wait()).toEqual([250 - LATENCY, "pace"]);
+    run.now += 249 - LATENCY;
+    expect(run.wait()).toEqual([1, "pace"]);
     run.now += 10_000;
     const late = run.now;
     for (let i = 0; i < 3; i++) {
@@ -397,13 +400,16 @@ describe("the pace", () => {
     expect(run.desk.stopped()).toBeNull();
   });
 
-  it("begins nothing new while much has failed", () => {
-    const run = Run.of(1_000);
+  it.each([100, 1_000])("begins nothing new while much has failed, and reads nothing: of %d rows", (rows) => {
+    const run = new Run(plainDesk(CONFIG));
+    run.desk.add(rows);
     for (let step = run.next(); step.do === "send"; step = run.next()) {
       const ending = run.desk.stats().requests % 2 === 0 ? IMPORTED : lost(false);
       tell(run.desk, run.now, step.batch, rowsOf(step), ending);
     }
-    expect([run.desk.stats().retries, run.wait()]).toEqual([64, [500, "cooldown"]]);
+    const hungry = { do: "hungry", until: run.now + 500 };
+    if (rows === 100) expect([run.desk.stats().retries, run.next()]).toEqual([50, hungry]);
+    else expect([run.desk.stats().retries, run.wait()]).toEqual([64, [500, "cooldown"]]);
   });
 });
 
@@ -414,6 +420,7 @@ describe("where sending twice doubles", () => {
     const run = Run.of(6, CAREFUL);
     run.one(lost());
     expect(run.desk.counts()).toEqual({ ...COUNTS, open: 5, toVerify: 1 });
+    expect(run.desk.decide(0, "skipped"), "it is on its way").toBe(false);
     expect(run.lookUp(lost()), "nobody answered").toBe(0);
     expect(run.lookUp(throttled())).toBe(0);
     expect(run.lookUp(settled("ignored"))).toBe(0);
@@ -515,11 +522,19 @@ describe("its life", () => {
     expect([run.next().do, run.outcomes()]).toEqual(["done", [expected]]);
   });
 
-  it("takes what the server may have for unknown when it is stopped", () => {
-    const run = Run.of(2);
+  it.each([true, false])("takes what the server may have for unknown (idempotent: %s)", (idempotent) => {
+    const run = Run.of(2, { idempotent });
     run.one(lost());
     run.desk.stop("cancelled");
-    expect(run.outcomes()).toEqual(["unknown", "skipped"]);
+    expect([run.outcomes(), run.next().do]).toEqual([["unknown", "skipped"], "done"]);
+  });
+
+  it("does not stop for a ratio of nothing before something fails", () => {
+    const run = Run.of(9, { stopWhen: { failedRatio: 0, after: 0 } });
+    for (let i = 0; i < 3; i++) run.one();
+    expect(run.desk.stopped()).toBeNull();
+    run.one(settled("failed"));
+    expect(run.desk.stopped()).toBe("failed-ratio");
   });
 
   it.each([
@@ -571,9 +586,11 @@ describe("the journal", () => {
     run.one(settled("duplicate"));
     run.one({ is: "refused" });
     run.one();
-    run.request();
+    const request = run.request();
     run.desk.decide(SEGMENT_ROWS + 5, "skipped");
     expect([run.desk.changed(), run.desk.changed()]).toEqual([[0, 1], []]);
+    run.desk.lost(run.now, request.batch, true);
+    expect(run.desk.changed(), "an answer is due as before").toEqual([]);
     expect([...run.desk.bits(0).subarray(0, 3)]).toEqual([0b10_11_10_01, 0b00_00_00_01, 0]);
     expect([...run.desk.bits(1).subarray(0, 3)]).toEqual([0, 0b00_00_11_00, 0]);
     expect(run.desk.bits(1)).toHaveLength(SEGMENT_ROWS / 4);

@@ -6,6 +6,7 @@ import type { ImportRows } from "../../js/import/public.ts";
 import { type RowReader, sourceOf } from "../../js/import/source.ts";
 import { RateLimitConfigError } from "../../js/index.ts";
 import { utf8 } from "./csv.support.ts";
+import { spyOnTurns } from "./turns.support.ts";
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -292,6 +293,16 @@ describe("closing", () => {
     expect(seen.returned).toBe(1);
   });
 
+  it("nor for a generator that hangs", async () => {
+    const reader = sourceOf(async function* () {
+      yield await new Promise<number>(() => {});
+    }).open();
+    void reader.read(1);
+    await new Promise((resolve) => setImmediate(resolve));
+    await reader.close();
+    expect(await reader.read(1)).toEqual([]);
+  });
+
   it("lets go of a stream that was opened and never read", async () => {
     const cancel = vi.fn();
     const reader = sourceOf(new ReadableStream({ cancel })).open();
@@ -426,17 +437,4 @@ function brokenStream(): ReadableStream<number> {
     },
     { highWaterMark: 0 },
   );
-}
-
-/** Counts how often somebody gives way. */
-export function spyOnTurns(onTurn: () => void = () => {}): { count: number } {
-  const turns = { count: 0 };
-  vi.stubGlobal("MessageChannel", undefined);
-  const { setTimeout: later } = globalThis;
-  vi.stubGlobal("setTimeout", (act: () => void, ms: number) => {
-    turns.count++;
-    onTurn();
-    return later(act, ms);
-  });
-  return turns;
 }

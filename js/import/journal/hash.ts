@@ -52,7 +52,7 @@ function hasher(): Hasher {
  * they would gain is to be offered their own import.
  */
 export function murmur3(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const padded = new Uint8Array(bytes.length + 15 + 1);
+  const padded = new Uint8Array((bytes.length + 3) & ~3);
   padded.set(bytes);
   const view = new DataView(padded.buffer);
   const words = new Uint32Array(padded.length >>> 2);
@@ -65,8 +65,7 @@ export function murmur3(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * The same of `length` bytes that lie in words, the lowest byte first. Behind them have to be zeros, up to a whole number
- * of four words.
+ * The same of `length` bytes that lie in words, the lowest byte first. The last word ends with zeros where it is not full.
  */
 export function murmurWords(words: Uint32Array, length: number): Uint32Array {
   const h = new Uint32Array(4);

@@ -160,7 +160,10 @@ export function importOf(
 
 /** Imports, and drives the faked clock until that is done. */
 export async function imported(...args: Parameters<typeof importOf>) {
-  return finish(importOf(...args).start());
+  const job = importOf(...args);
+  // Reading gives way to other tasks of the real clock, so that it would take any time of the faked one.
+  await finish(job.plan());
+  return finish(job.start());
 }
 
 export async function finish<T>(promise: Promise<T>, limitMs = 3_600_000): Promise<T> {
@@ -172,9 +175,13 @@ export async function finish<T>(promise: Promise<T>, limitMs = 3_600_000): Promi
   for (let passed = 0; pending; passed += 100) {
     if (passed > limitMs) throw new Error(`not done after ${limitMs} ms`);
     await vi.advanceTimersByTimeAsync(100);
+    // What waits for no time but for its turn, such as the reading of a file.
+    await new Promise((resolve) => realImmediate(resolve));
   }
   return promise;
 }
+
+const realImmediate = setImmediate;
 
 const nothing = () => {};
 const silent = { error: nothing, warn: nothing, info: nothing, debug: nothing };

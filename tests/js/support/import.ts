@@ -121,7 +121,7 @@ export class Server {
   readonly copies = new Map<string, number>();
   requests = 0;
   refused = 0;
-  readonly #host: VirtualHost;
+  #host: VirtualHost;
   readonly #options: ServerOptions;
   #tokens: number;
   #filledAt: number;
@@ -131,6 +131,11 @@ export class Server {
     this.#options = options;
     this.#tokens = options.burst ?? options.rate ?? 0;
     this.#filledAt = host.now();
+  }
+
+  /** Its clock is that of another page from now on. */
+  moveTo(host: VirtualHost): void {
+    this.#host = host;
   }
 
   get people(): number {
