@@ -14,7 +14,7 @@ import { asText, withLateCoders, withShortNames } from "./rewrite.mjs";
 import { ask, filesIn, installed, root, run, StepError, since, stamped, writeWhole } from "./steps.mjs";
 
 /** What the README promises about size, in bytes. */
-export const LIMITS = { coreRaw: 112_000, indexGzip: 72_000 };
+export const LIMITS = { coreRaw: 112_000, indexGzip: 86_000 };
 
 /**
  * The entries of the package, read from the exports of package.json: the one table of them.

@@ -5,7 +5,7 @@
 //! | `RateLimit-Policy: "burst";q=100;w=60` and `RateLimit: "burst";r=50;t=30` | the IETF draft from version 8 on |
 //! | `RateLimit-Policy: 100;w=60` and `RateLimit: limit=100, remaining=50, reset=30` | version 7 |
 //! | `RateLimit-Limit: 100, 100;w=60`, `RateLimit-Remaining`, `RateLimit-Reset`; also with `X-`, also `X-Rate-Limit-…` | versions up to 6, and who follows them |
-//! | `X-RateLimit-Limit-Minute` and `X-RateLimit-Remaining-Minute`; also `Second`, `Hour`, `Day` | gateways |
+//! | `X-RateLimit-Limit-Minute` and `X-RateLimit-Remaining-Minute`; also `Second` | gateways |
 //!
 //! A limit whose window is told nowhere says nothing about a rate, and is passed over.
 
@@ -139,12 +139,11 @@ impl<'a> Policies<'a> {
         }
     }
 
-    /// The one of which least is left. A long window is not in the way before it is used up: somebody who has a thousand
-    /// requests for a day, and a hundred for a minute, is held up by the minute.
+    /// The one of which least is left.
     fn first_to_bind(&self, now: impl Fn() -> WallTime) -> Option<Advertised> {
         let rank = |policy: &&Quota<'_>| {
             let left = policy.remaining.or(policy.limit).unwrap_or(0);
-            (policy.window > Some(LONG) && left > 0, left, u64::MAX.wrapping_sub(policy.reset.unwrap_or(0)))
+            (left, u64::MAX.wrapping_sub(policy.reset.unwrap_or(0)))
         };
         let first = self.0.iter().min_by_key(rank)?;
         let window = Span::from_ms(first.window?.wrapping_mul(1000));
@@ -180,15 +179,11 @@ const CLASSIC: &[[&str; 3]] = &[
 const BY_WINDOW: &[(&str, &str, u64)] = &[
     ("x-ratelimit-limit-second", "x-ratelimit-remaining-second", 1),
     ("x-ratelimit-limit-minute", "x-ratelimit-remaining-minute", 60),
-    ("x-ratelimit-limit-hour", "x-ratelimit-remaining-hour", 3_600),
-    ("x-ratelimit-limit-day", "x-ratelimit-remaining-day", 86_400),
 ];
 
-/// Seconds: a year. What is longer is a mistake.
-const LONGEST: u64 = 31_536_000;
-
-/// Seconds: nobody waits ten minutes for the next window while there is something left of this one.
-const LONG: u64 = 600;
+/// Seconds. Spread evenly, the requests of a longer window would be a crawl while there is plenty left of it: it is used as it
+/// comes, and whoever has used it up is told by a refusal.
+const LONGEST: u64 = 600;
 
 /// So much of a field is read: a dozen policies.
 const MAX_TEXT: usize = 1024;

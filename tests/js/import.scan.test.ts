@@ -236,7 +236,7 @@ describe("validate", () => {
         {
           field: "phone",
           message: "too long",
-          code: "sha256-4b91bbf46778034f287c6af51a7e49c27f662921f291f5c25488f18c29c4c915",
+          code: "LONG",
         },
         { field: "name", message: "missing", code: "MISSING" },
       ],

@@ -1,5 +1,6 @@
 import { rowId } from "tidegate/import";
-import { relatedRecords } from "tidegate/react-admin";
+import { relatedRecords, resilientDataProvider } from "tidegate/react-admin";
+import { RateLimitService } from "tidegate";
 import { fold } from "./contact.mjs";
 
 /** @typedef {Pick<import("ra-core").DataProvider, "getList" | "create">} Provider */
@@ -29,14 +30,16 @@ export function relatedByName(dataProvider, resource, origin, rest = {}) {
  *
  * @param {Provider} dataProvider
  */
-function creatingOnce(dataProvider) {
+function creatingOnce(given) {
+  const service = new RateLimitService({ circuitBreakerThreshold: 1000000, maxRetries: 1000, retryBudget: null, initialDelayMs: 200, maxDelayMs: 1000, logLevel: "silent" });
+  const dataProvider = resilientDataProvider(given, { service, methods: ["getList", "create"], deadlineMs: null });
   return {
     /** @param {string} resource @param {any} params */
-    getList: (resource, params) => dataProvider.getList(resource, params),
+    getList: (resource, {pagination, sort, filter}) => dataProvider.getList(resource, {pagination, sort, filter}),
     /** @param {string} resource @param {any} params */
     async create(resource, params) {
       try {
-        return await dataProvider.create(resource, params);
+        return await dataProvider.create(resource, {data: params.data, meta: { resilience: { idempotent: true } } });
       } catch (error) {
         if (!isConflict(error)) throw error;
         const { data } = await dataProvider.getList(resource, {
