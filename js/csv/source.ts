@@ -36,6 +36,10 @@ class Source<Name extends string> implements CsvSource<Name> {
     this.#options = options;
   }
 
+  get isRepeatable(): boolean {
+    return !isStream(this.#input);
+  }
+
   head(): Promise<CsvHead> {
     if (this.#head === undefined) {
       this.#spare = this.#begin();

@@ -119,6 +119,8 @@ export interface CsvOptions<Name extends string = string> {
  * A file that cannot be used ends the iteration with a `CsvError`; so does a second iteration of a stream.
  */
 export interface CsvSource<Name extends string = string> extends AsyncIterable<CsvItem<Name>> {
+  /** Whether it can be iterated over again: all but streams. */
+  readonly isRepeatable: boolean;
   /** Reads as far as the names of the columns; later calls give the same. Rejects with a `CsvError` for what is no CSV. */
   head(): Promise<CsvHead>;
   /**

@@ -234,6 +234,7 @@ describe("kinds of input", () => {
     for await (const _ of source) count++;
     expect(count).toBe(2);
     expect((await source.head()).headers).toEqual(["name"]);
+    expect([source.isRepeatable, readCsv("a\n1").isRepeatable]).toEqual([false, true]);
     await expect(source[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: "STREAM_USED" });
   });
 
