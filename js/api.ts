@@ -1,26 +1,9 @@
 /** All of the API, built once and shared by every entry: one set of classes, one core. */
 
-/** @internal */
-export {
-  job,
-  job_add,
-  job_bits,
-  job_changed,
-  job_decide,
-  job_end,
-  job_free,
-  job_heard,
-  job_next,
-  job_numbers,
-  job_restore,
-  job_row,
-  job_settle,
-  job_tell,
-} from "../pkg/core.js";
 export { CircuitBreaker, type CircuitBreakerOptions, type ExecuteOptions } from "./breaker.ts";
 export { abortReason, onAbort } from "./call.ts";
 export { Judgement } from "./codes.ts";
-export { CoreHandle, coreState, init, isReady, provide, trapped, type WasmSource } from "./core.ts";
+export { coreState, init, provide, type WasmSource } from "./core.ts";
 export { type Environment, type EnvironmentOptions, registryFromEnv } from "./env.ts";
 export {
   HttpRateLimitError,
@@ -85,4 +68,5 @@ export {
   startsPerMinute,
 } from "./slots.ts";
 export type { LimiterState, StateStorage, StoreOptions } from "./store.ts";
+export { bytesOf } from "./text.ts";
 export type * from "./types.ts";

@@ -35,7 +35,7 @@ export async function build({ log = console.log } = {}) {
   const started = Date.now();
   const did = [
     (await buildDriver(log)) && "driver",
-    (await buildCore(log)) && "core",
+    (await buildModules(log)) && "core",
     (await buildDist(log)) && "dist",
   ].filter(Boolean);
   log(`build: ${did.length > 0 ? did.join(", ") : "nothing changed"} (${since(started)})`);
@@ -44,7 +44,10 @@ export async function build({ log = console.log } = {}) {
 /** The sizes of what lies in pkg/ and dist/, each entry as a minified bundle with all that it imports from us. */
 export async function measure() {
   const esbuild = await loadEsbuild();
-  const rows = [{ name: "core.wasm", ...sizes(await readFile(at(CORE))) }];
+  const rows = [];
+  for (const { name } of MODULES) {
+    rows.push({ name: `${name}.wasm`, ...sizes(await readFile(at(`pkg/${name}_bg.wasm`))) });
+  }
   for (const { name } of await entries()) {
     const bundle = await esbuild.build({
       entryPoints: [at("dist", `${name}.js`)],
@@ -87,7 +90,11 @@ export function sizeTable(rows) {
 
 // ---- src/ -> pkg/
 
-const CORE = "pkg/core_bg.wasm";
+/** What src/ becomes: a module for each of these features of the crate. */
+const MODULES = [
+  { name: "core", feature: "calls" },
+  { name: "import", feature: "imports" },
+];
 const WASM_TARGET = "wasm32-unknown-unknown";
 const DRIVER_DIR = "target/bindgen";
 const DRIVER = `${DRIVER_DIR}/debug/bindgen${process.platform === "win32" ? ".exe" : ""}`;
@@ -130,19 +137,26 @@ function buildDriver(log) {
   );
 }
 
-function buildCore(log) {
+async function buildModules(log) {
+  let built = false;
+  for (const module of MODULES) built = (await buildModule(module, log)) || built;
+  return built;
+}
+
+function buildModule({ name, feature }, log) {
   const inputs = ["src", "Cargo.toml", "Cargo.lock", "js/build.mjs", "js/rewrite.mjs", DRIVER];
-  const outputs = [CORE, "pkg/core.js", "pkg/core.d.ts", "pkg/inline.js"];
-  return stamped("core", { inputs, outputs, also: [rustVersion()] }, () =>
+  const outputs = [`pkg/${name}_bg.wasm`, `pkg/${name}.js`, `pkg/${name}.d.ts`, `pkg/${name}.inline.js`];
+  const features = ["--no-default-features", "--features", feature];
+  return stamped(name, { inputs, outputs, also: [rustVersion()] }, () =>
     inFolder(async (folder) => {
       await run(
-        "compiling the core",
+        `compiling ${name}.wasm`,
         "cargo",
-        [...CDYLIB, "--release", "--locked", "--target", WASM_TARGET, "--target-dir", "target"],
+        [...CDYLIB, ...features, "--release", "--locked", "--target", WASM_TARGET, "--target-dir", "target"],
         { log, env: { CARGO_ENCODED_RUSTFLAGS: [SMALL_STACK, ...anonymousPaths()].join("\x1f") } },
       );
       const compiled = at("target", WASM_TARGET, "release", "tidegate.wasm");
-      await run("running wasm-bindgen", at(DRIVER), [compiled, folder], { log });
+      await run("running wasm-bindgen", at(DRIVER), [compiled, name, folder], { log });
       const optimised = path.join(folder, "optimised.wasm");
       await run(
         "running wasm-opt",
@@ -154,13 +168,13 @@ function buildCore(log) {
           "--strip-debug",
           "--strip-producers",
           "--strip-target-features",
-          path.join(folder, "core_bg.wasm"),
+          path.join(folder, `${name}_bg.wasm`),
           "-o",
           optimised,
         ],
         { log },
       );
-      await writePkg(folder, await readFile(optimised));
+      await writePkg(name, folder, await readFile(optimised));
     }),
   );
 }
@@ -175,25 +189,25 @@ const machineFolders = [
   path.normalize(root),
 ];
 
-async function writePkg(folder, optimised) {
-  const generated = await readFile(path.join(folder, "core.js"), "utf8");
+async function writePkg(name, folder, optimised) {
+  const generated = await readFile(path.join(folder, `${name}.js`), "utf8");
   const glued = withLateCoders(outsideFakeTimers(generated));
   const { wasm, glue } = withShortNames({ wasm: optimised, glue: glued });
-  assertHarmless("pkg/core.js", glue);
-  assertImports(wasm);
+  assertHarmless(`pkg/${name}.js`, glue);
+  assertImports(name, wasm);
   const told = machineFolders.find((folder) => wasm.includes(folder));
-  if (told) throw new StepError(`core.wasm contains ${told}, a path of this machine`);
-  await writeWhole(at(CORE), wasm);
-  await writeWhole(at("pkg/core.js"), glue);
-  await writeWhole(at("pkg/core.d.ts"), await readFile(path.join(folder, "core.d.ts")));
+  if (told) throw new StepError(`${name}.wasm contains ${told}, a path of this machine`);
+  await writeWhole(at(`pkg/${name}_bg.wasm`), wasm);
+  await writeWhole(at(`pkg/${name}.js`), glue);
+  await writeWhole(at(`pkg/${name}.d.ts`), await readFile(path.join(folder, `${name}.d.ts`)));
   await writeWhole(
-    at("pkg/core_bg.wasm.d.ts"),
+    at(`pkg/${name}_bg.wasm.d.ts`),
     "declare const core: WebAssembly.Module;\nexport default core;\n",
   );
-  await writeWhole(at("pkg/inline.js"), `export const text =\n  "${asText(wasm)}";\n`);
+  await writeWhole(at(`pkg/${name}.inline.js`), `export const text =\n  "${asText(wasm)}";\n`);
   await writeWhole(
-    at("pkg/inline.d.ts"),
-    "/** The core, pkg/core_bg.wasm, as text: for `bytesOf` in js/text.ts. */\nexport declare const text: string;\n",
+    at(`pkg/${name}.inline.d.ts`),
+    `/** pkg/${name}_bg.wasm as text: for \`bytesOf\` in js/text.ts. */\nexport declare const text: string;\n`,
   );
 }
 
@@ -203,6 +217,8 @@ async function writePkg(folder, optimised) {
  */
 function outsideFakeTimers(glue) {
   const queued = /\n(\s*)queueMicrotask\((\w+)\);/g;
+  // Without alarms there are no futures.
+  if (!glue.includes("queueMicrotask")) return glue;
   if (glue.match(queued)?.length !== 1)
     throw new StepError(
       "pkg/core.js no longer calls queueMicrotask as js/build.mjs knows it: look at outsideFakeTimers",
@@ -211,12 +227,12 @@ function outsideFakeTimers(glue) {
 }
 
 /** The core may reach randomness, timers and the objects that it is handed; never the network, a clock or an evaluator. */
-function assertImports(wasm) {
+function assertImports(own, wasm) {
   const forbidden = /fetch|xml|eval|newnoargs|newwithargs|date|performance|mathrandom|console|import_?meta/i;
   for (const { module, name } of WebAssembly.Module.imports(new WebAssembly.Module(wasm))) {
-    if (module !== "./core_bg.js")
-      throw new StepError(`core.wasm imports from ${module}, which the glue does not serve`);
-    if (forbidden.test(name)) throw new StepError(`core.wasm imports ${name}, which it must not need`);
+    if (module !== `./${own}_bg.js`)
+      throw new StepError(`${own}.wasm imports from ${module}, which the glue does not serve`);
+    if (forbidden.test(name)) throw new StepError(`${own}.wasm imports ${name}, which it must not need`);
   }
 }
 
@@ -365,7 +381,7 @@ const STATELESS = new Set(["js/import/journal/store.ts"]);
 function withoutCore(map) {
   const parsed = JSON.parse(map);
   parsed.sources.forEach((source, i) => {
-    if (source.endsWith("pkg/inline.js")) parsed.sourcesContent[i] = "// The core, as text.";
+    if (source.endsWith(".inline.js")) parsed.sourcesContent[i] = "// The core, as text.";
   });
   return JSON.stringify(parsed);
 }
@@ -433,7 +449,7 @@ async function assertDist(files) {
  * together with what that one does on its top level. The core must come along with what needs it all the same.
  */
 async function assertCarriesCore(esbuild) {
-  const { size } = await stat(at(CORE));
+  const { size } = await stat(at("pkg/core_bg.wasm"));
   for (const name of ["RateLimitService", "rateLimitService"]) {
     const app = `import { ${name} } from "./dist/index.js"; globalThis.used = ${name};`;
     const stdin = { contents: app, resolveDir: root };

@@ -1,10 +1,9 @@
 /** The default entry: the core comes along as text and is compiled when it is first used. */
 
-import { text } from "../pkg/inline.js";
+import { text } from "../pkg/core.inline.js";
 import * as api from "./api.ts";
-import { bytesOf } from "./text.ts";
 
-const bytes = (): BufferSource => bytesOf(text);
+const bytes = (): BufferSource => api.bytesOf(text);
 
 // Each of these may be the only thing that an application imports, and needs the core: none is a mere re-export, which
 // a bundler would follow past this file and leave the bytes behind.

@@ -1,8 +1,6 @@
 /** The desk of the core: numbers cross, rows and words stay here. The other side is `src/wasm/bulk.rs`. */
 
 import {
-  CoreHandle,
-  isReady,
   job,
   job_add,
   job_bits,
@@ -17,8 +15,7 @@ import {
   job_row,
   job_settle,
   job_tell,
-  trapped,
-} from "../api.ts";
+} from "../../pkg/import.js";
 import {
   type Desk,
   type DeskConfig,
@@ -28,6 +25,7 @@ import {
   type StopReason,
   type WaitingFor,
 } from "./desk.ts";
+import { instance, isPresent, trapped } from "./module.ts";
 import type { ImportOutcome } from "./public.ts";
 
 /**
@@ -35,18 +33,19 @@ import type { ImportOutcome } from "./public.ts";
  * and once it was started anew, everything but `free` throws a DeskLostError.
  */
 export function coreDesk(config: DeskConfig, seed = Number.NaN): Desk | null {
-  const core = made(config, seed);
-  if (core === null) return null;
+  const mine = instance();
+  const handle = mine === 0 ? null : made(config, seed);
+  if (handle === null) return null;
   /** The time that was told last, for those that are not told any. */
   let latest = 0;
 
   const at = <A>(now: number, question: (handle: number) => A): A => {
-    if (!core.isCurrent) throw new DeskLostError("The core that kept the import is gone.");
+    if (!isPresent(mine)) throw new DeskLostError("The core that kept the import is gone.");
     latest = now;
     try {
-      return question(core.handle);
+      return question(handle);
     } catch (cause) {
-      trapped(now);
+      trapped();
       throw new DeskLostError("The core that kept the import failed.", { cause });
     }
   };
@@ -104,29 +103,30 @@ export function coreDesk(config: DeskConfig, seed = Number.NaN): Desk | null {
       return Number.isNaN(known.rate) ? null : { ...known, cap: known.cap || null, bans: known.bans === 1 };
     },
     free: () => {
+      if (!isPresent(mine)) return;
       try {
-        if (core.isCurrent) core.release();
+        job_free(handle);
       } catch {
-        trapped(latest);
+        trapped();
       }
     },
   };
 }
 
-function made(config: DeskConfig, seed: number): CoreHandle | null {
-  if (!isReady()) return null;
+/** The number of a new job; `null`: the core failed. */
+function made(config: DeskConfig, seed: number): number | null {
   const { idempotent, verifies, batch, maxInFlight, maxRate, stopWhen, known } = config;
   const [adaptive, rows] = "fixed" in batch ? [false, batch.fixed] : [true, batch.most];
   const none = Number.NaN;
   try {
     // biome-ignore format: how it goes about it, when it gives up, what is known of the server
-    return new CoreHandle(() => job(
+    return job(
       idempotent, verifies, adaptive, rows, maxInFlight, maxRate ?? none,
       stopWhen?.failedRatio ?? none, stopWhen?.after ?? 0,
       known?.rate ?? none, known?.cap ?? 0, known?.bans ?? false, known?.cost ?? 0, seed,
-    ), job_free);
+    );
   } catch {
-    trapped(0);
+    trapped();
     return null;
   }
 }

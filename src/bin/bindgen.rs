@@ -1,4 +1,4 @@
-//! Turns the compiled core into `pkg/`: `bindgen <core.wasm> <out dir>`. Run by `js/build.mjs`, on the build machine only.
+//! Turns the compiled core into `pkg/`: `bindgen <module.wasm> <name> <out dir>`. Run by `js/build.mjs`, on the build machine only.
 
 use std::env;
 use std::process::ExitCode;
@@ -7,11 +7,11 @@ use wasm_bindgen_cli_support::Bindgen;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [input, out] = arguments.as_slice() else {
-        eprintln!("usage: bindgen <core.wasm> <out dir>");
+    let [input, name, out] = arguments.as_slice() else {
+        eprintln!("usage: bindgen <module.wasm> <name> <out dir>");
         return ExitCode::from(2);
     };
-    match generate(input, out) {
+    match generate(input, name, out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bindgen: {error}");
@@ -22,11 +22,11 @@ fn main() -> ExitCode {
 
 /// One run for every entry of the package: glue without a URL, a default fetch or a top-level await, which
 /// every bundler takes, and `__wbg_reset_state` for the restart after a trap.
-fn generate(input: &str, out: &str) -> Result<(), impl std::fmt::Display> {
+fn generate(input: &str, name: &str, out: &str) -> Result<(), impl std::fmt::Display> {
     let mut bindgen = Bindgen::new();
     bindgen
         .input_path(input)
-        .out_name("core")
+        .out_name(name)
         .typescript(true)
         .omit_default_module_path(true)
         .reset_state_function(true)

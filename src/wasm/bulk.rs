@@ -7,7 +7,6 @@ use crate::classify::{Advertised, advertised};
 use crate::pacer::Known;
 use crate::time::{Instant, Span, WallTime};
 
-use super::codes::NONE;
 use super::foreign;
 use super::handles::{Handle, Handles};
 use super::seed;
@@ -96,7 +95,7 @@ pub fn job_restore(job: Handle, segment: u32, bits: &[u8]) {
 }
 
 /// What to do: 0 nothing more; 1 send, batch, rows; 2 look up, batch, row; 3 wait, reason, until; 4 more rows, 0, until.
-/// A time is its lower and its upper half; `NONE` twice: nobody knows.
+/// A time is its lower and its upper half; all ones: nobody knows.
 #[wasm_bindgen]
 pub fn job_next(job: Handle, now: f64) -> Vec<u32> {
     ask(job, |desk| match desk.job.next(Instant::from_ms(now)) {
@@ -197,7 +196,7 @@ fn ask<A>(job: Handle, question: impl FnOnce(&mut Desk) -> A) -> A {
 }
 
 fn waiting(what: u32, reason: u32, until: Option<Instant>) -> Vec<u32> {
-    let [low, high] = until.map_or([NONE; 2], |until| {
+    let [low, high] = until.map_or([u32::MAX; 2], |until| {
         let ticks = until.ticks();
         [ticks, ticks >> 32].map(lower_half)
     });

@@ -2,24 +2,40 @@
 //!
 //! Exported functions hold a service briefly and never while JavaScript runs, so the shell may call in again from
 //! anywhere. A permit crosses as its number, a time as milliseconds, a missing number as NaN.
+//!
+//! It becomes two modules of WebAssembly, by two features of the crate: `calls` is what every page needs that calls a
+//! server, `imports` what a page needs besides that imports files.
 
-mod alarm;
-mod bulk;
-mod codes;
-mod config;
+// What one module leaves alone, the other one needs.
+#![cfg_attr(not(all(feature = "calls", feature = "imports")), allow(dead_code))]
+
 mod foreign;
 mod handles;
-mod limits;
-mod pool;
 mod seed;
+
+#[cfg(feature = "calls")]
+mod alarm;
+#[cfg(feature = "calls")]
+mod codes;
+#[cfg(feature = "calls")]
+mod config;
+#[cfg(feature = "calls")]
+mod limits;
+#[cfg(feature = "calls")]
+mod pool;
+#[cfg(feature = "calls")]
 mod service;
+#[cfg(feature = "calls")]
 mod snapshot;
 
-pub use alarm::sleep;
+#[cfg(feature = "imports")]
+mod bulk;
+
+#[cfg(feature = "calls")]
+pub use {alarm::sleep, limits::*, pool::*, service::*};
+
+#[cfg(feature = "imports")]
 pub use bulk::*;
-pub use limits::*;
-pub use pool::*;
-pub use service::*;
 
 use rlsf::SmallGlobalTlsf;
 use wasm_bindgen::prelude::wasm_bindgen;

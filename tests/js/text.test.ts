@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { bytesOf } from "../../js/text.ts";
-import { text } from "../../pkg/inline.js";
+import { text } from "../../pkg/core.inline.js";
 
 describe("the core as text", () => {
   it.each([
