@@ -21,7 +21,11 @@ export function withLateCoders(glue) {
   const decoder = /let cachedTextDecoder = (new TextDecoder\(.*\));\ncachedTextDecoder\.decode\(\);\n/g;
   const encoder =
     /const cachedTextEncoder = (new TextEncoder\(\));\n\nif \(!\('encodeInto' in cachedTextEncoder\)\) \{\n[\s\S]*?\n\}\n/g;
-  if (glue.match(decoder)?.length !== 1 || glue.match(encoder)?.length !== 1)
+  const expected = (name) => (glue.includes(name) ? 1 : undefined);
+  if (
+    glue.match(decoder)?.length !== expected("cachedTextDecoder") ||
+    glue.match(encoder)?.length !== expected("cachedTextEncoder")
+  )
     throw new StepError("wasm-bindgen no longer makes its coders as js/rewrite.mjs knows it");
   const late = (name, made, methods) => {
     const method = (method) => `${method}: (...given) => (${name} = ${made}).${method}(...given)`;

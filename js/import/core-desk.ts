@@ -25,14 +25,15 @@ import {
   type StopReason,
   type WaitingFor,
 } from "./desk.ts";
+import { limitFieldsOf, serverTime } from "./headers.ts";
 import { instance, isPresent, trapped } from "./module.ts";
 import type { ImportOutcome } from "./public.ts";
 
 /**
- * A job of the core; `null`: there is no core. With a seed its few random choices are always the same. When the core traps,
+ * A job of the core; `null`: there is no core. By the seed its few random choices are made. When the core traps,
  * and once it was started anew, everything but `free` throws a DeskLostError.
  */
-export function coreDesk(config: DeskConfig, seed = Number.NaN): Desk | null {
+export function coreDesk(config: DeskConfig, seed = Math.random()): Desk | null {
   const mine = instance();
   const handle = mine === 0 ? null : made(config, seed);
   if (handle === null) return null;
@@ -68,7 +69,8 @@ export function coreDesk(config: DeskConfig, seed = Number.NaN): Desk | null {
     attempt: (row) => ask((handle) => job_row(handle, row)) >> 3,
     outcome: (row) => (OUTCOMES[ask((handle) => job_row(handle, row)) & 7] as ImportOutcome) ?? null,
 
-    heard: (answer, wall) => ask((handle) => job_heard(handle, answer, wall)),
+    heard: (answer, wall) =>
+      ask((handle) => job_heard(handle, limitFieldsOf(answer), serverTime(answer, wall))),
     answered: (now, batch, latencyMs) => end(now, batch, Ending.answered, latencyMs),
     settle: (now, row, outcome) => settle(now, row, OUTCOMES.indexOf(outcome)),
     missing: (now, row) => settle(now, row, OUTCOMES.length),

@@ -9,9 +9,9 @@
 //!
 //! A limit whose window is told nowhere says nothing about a rate, and is passed over.
 
+use super::hints;
 use super::rate_limit::{Quota, dictionary, list};
-use super::{hints, http_date};
-use crate::outcome::{Foreign, decimal};
+use crate::outcome::decimal;
 use crate::time::{Span, WallTime};
 
 /// What an answer's headers say about the limit: the policy that binds first, when there are several.
@@ -27,20 +27,12 @@ pub struct Advertised {
     pub reset: Span,
 }
 
-/// What an answer says: a `Response` or what else has `headers`, headers themselves, or an error that has such an answer.
-/// `wall` is when it came. `None`: nothing that could be understood.
-pub fn advertised<F: Foreign>(answer: &F, wall: WallTime) -> Option<Advertised> {
-    let near = answer
-        .get("headers")
-        .or_else(|| ["response", "context", "cause"].iter().find_map(|key| answer.get(key)?.get("headers")));
-    let headers = near.as_ref().unwrap_or(answer);
-    in_fields(&|name| headers.header(name)?.as_text(MAX_TEXT), wall)
-}
+/// A field of an answer's headers, by its name in small letters.
+pub type Fields<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Looks a field up by its name.
-type Fields<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-fn in_fields(field: Fields<'_>, wall: WallTime) -> Option<Advertised> {
+/// What the headers of an answer say. `now` is when it came, by the clock of its server where that is known. `None`: nothing
+/// that could be understood.
+pub fn advertised(field: Fields<'_>, now: WallTime) -> Option<Advertised> {
     let (policy, left, told) = (field("ratelimit-policy"), field("ratelimit"), classic(field));
     let mut all = Policies(Vec::new());
     all.add_from(policy.as_deref());
@@ -54,10 +46,7 @@ fn in_fields(field: Fields<'_>, wall: WallTime) -> Option<Advertised> {
             all.add(Quota { limit: Some(limit), window: Some(*window), remaining, ..Quota::default() });
         }
     }
-    all.first_to_bind(|| {
-        let date = field("date");
-        date.and_then(|date| http_date::parse(date.trim_ascii().as_bytes(), wall)).unwrap_or(wall)
-    })
+    all.first_to_bind(now)
 }
 
 /// The three fields of a limit that is told in numbers.
@@ -140,14 +129,14 @@ impl<'a> Policies<'a> {
     }
 
     /// The one of which least is left.
-    fn first_to_bind(&self, now: impl Fn() -> WallTime) -> Option<Advertised> {
+    fn first_to_bind(&self, now: WallTime) -> Option<Advertised> {
         let rank = |policy: &&Quota<'_>| {
             let left = policy.remaining.or(policy.limit).unwrap_or(0);
             (left, u64::MAX.wrapping_sub(policy.reset.unwrap_or(0)))
         };
         let first = self.0.iter().min_by_key(rank)?;
         let window = Span::from_ms(first.window?.wrapping_mul(1000));
-        let reset = first.reset.map_or(Span::ZERO, |reset| hints::reset(reset as f64, now()));
+        let reset = first.reset.map_or(Span::ZERO, |reset| hints::reset(reset as f64, now));
         Some(Advertised {
             quota: small(first.limit?),
             window,
@@ -184,6 +173,3 @@ const BY_WINDOW: &[(&str, &str, u64)] = &[
 /// Seconds. Spread evenly, the requests of a longer window would be a crawl while there is plenty left of it: it is used as it
 /// comes, and whoever has used it up is told by a refusal.
 const LONGEST: u64 = 600;
-
-/// So much of a field is read: a dozen policies.
-const MAX_TEXT: usize = 1024;

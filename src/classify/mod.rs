@@ -30,7 +30,7 @@ use crate::decision::{Scope, Verdict};
 use crate::outcome::{Outcome, Place};
 use crate::time::{Span, WallTime};
 
-pub use advertised::{Advertised, advertised};
+pub use advertised::{Advertised, Fields, advertised};
 pub use hints::hint;
 
 /// Judges one attempt. `wall` is the time at which its answer came, by the wall clock: dates and epoch times that

@@ -1,15 +1,13 @@
 //! `bulk` for JavaScript: numbers in, numbers out. What the numbers mean is in `js/import/core-desk.ts` too.
 
-use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::bulk::{BatchSize, Job, JobConfig, Next, Outcome, Stop, StopWhen};
 use crate::classify::{Advertised, advertised};
 use crate::pacer::Known;
 use crate::time::{Instant, Span, WallTime};
 
-use super::foreign;
 use super::handles::{Handle, Handles};
-use super::seed;
 
 /// An import, and what the answer that is told of next said about the limit.
 struct Desk {
@@ -20,7 +18,7 @@ struct Desk {
 static DESKS: Handles<Desk> = Handles::new();
 
 /// A new import. NaN: no `rate` that is never exceeded, no ratio of failures at which it gives up, nothing known about
-/// the server, a seed from the platform. `cap` 0: none.
+/// the server. `cap` 0: none.
 #[expect(clippy::too_many_arguments, reason = "numbers cross for nothing, objects do not")]
 #[wasm_bindgen]
 pub fn job(
@@ -49,8 +47,7 @@ pub fn job(
         stop_when: number(failed_ratio).map(|failed_ratio| StopWhen { failed_ratio, after }),
         known: number(rate).map(|_| known),
     };
-    let seed = number(seed).map_or_else(seed::next, f64::to_bits);
-    DESKS.add(Desk { job: Job::new(config, seed), heard: None })
+    DESKS.add(Desk { job: Job::new(config, seed.to_bits()), heard: None })
 }
 
 /// Forgets the import; the handle is free for another.
@@ -116,10 +113,15 @@ pub fn job_row(job: Handle, row: u32) -> u32 {
     })
 }
 
-/// What the answer that is told of next said about the limit.
+/// What the answer that is told of next said about the limit: the fields of its headers that may tell of one, a line
+/// `name:value` for each. `wall`: when it came, by the clock of its server where that is known.
 #[wasm_bindgen]
-pub fn job_heard(job: Handle, answer: JsValue, wall: f64) {
-    let heard = advertised(&foreign::Value::of(answer), WallTime::from_ms(wall));
+pub fn job_heard(job: Handle, fields: &str, wall: f64) {
+    let field = |name: &str| {
+        let mut named = fields.lines().filter_map(|line| line.split_once(':'));
+        named.find(|(field, _)| *field == name).map(|(_, value)| value.to_owned())
+    };
+    let heard = advertised(&field, WallTime::from_ms(wall));
     ask(job, |desk| desk.heard = heard);
 }
 

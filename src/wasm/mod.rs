@@ -9,9 +9,7 @@
 // What one module leaves alone, the other one needs.
 #![cfg_attr(not(all(feature = "calls", feature = "imports")), allow(dead_code))]
 
-mod foreign;
 mod handles;
-mod seed;
 
 #[cfg(feature = "calls")]
 mod alarm;
@@ -20,9 +18,13 @@ mod codes;
 #[cfg(feature = "calls")]
 mod config;
 #[cfg(feature = "calls")]
+mod foreign;
+#[cfg(feature = "calls")]
 mod limits;
 #[cfg(feature = "calls")]
 mod pool;
+#[cfg(feature = "calls")]
+mod seed;
 #[cfg(feature = "calls")]
 mod service;
 #[cfg(feature = "calls")]
