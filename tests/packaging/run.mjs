@@ -7,7 +7,6 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import esbuild from "esbuild";
 import { build as viteBuild } from "vite";
-import { entries } from "../../js/build.mjs";
 import { filesIn, installed, root, run as runProgram, StepError } from "../../js/steps.mjs";
 import { Report } from "../report.mjs";
 import { installPacked } from "./pack.mjs";
@@ -124,8 +123,9 @@ async function manifest(report, app) {
 async function inNode(report, app) {
   const node = (name, ...args) =>
     report.case(name, () => runProgram(name, process.execPath, args, inside(app)).then(nothing));
-  const names = (await entries()).map((entry) => entry.name).filter((name) => name !== "index.workerd");
-  const specifiers = names.map((name) => (name === "index" ? "tidegate" : `tidegate/${name}`));
+  const { exports } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  const scripts = Object.keys(exports).filter((subpath) => !/\.(?:wasm|json)$/.test(subpath));
+  const specifiers = scripts.map((subpath) => `tidegate${subpath.slice(1)}`);
   await node("an ES module in Node imports it and calls", "node.mjs");
   await node("a CommonJS module in Node requires it and calls", "node.cjs");
   await node("two copies in a process share the default service", "two-copies.mjs");
