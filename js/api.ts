@@ -1,7 +1,9 @@
 /** All of the API, built once and shared by every entry: one set of classes, one core. */
 
 export { CircuitBreaker, type CircuitBreakerOptions, type ExecuteOptions } from "./breaker.ts";
+/** @internal */
 export { abortReason, onAbort } from "./call.ts";
+/** @internal */
 export { Judgement } from "./codes.ts";
 export { coreState, init, provide, type WasmSource } from "./core.ts";
 export { type Environment, type EnvironmentOptions, registryFromEnv } from "./env.ts";
@@ -12,9 +14,12 @@ export {
   RateLimitError,
   userMessage,
 } from "./errors.ts";
+/** @internal */
 export { Emitter } from "./events.ts";
 export { finalFailures } from "./final.ts";
+/** @internal */
 export { type Alarm, isOnline, type Platform, plainAlarm, platform, Waits } from "./host.ts";
+/** @internal */
 export { type Judged, outcomeOf } from "./judge.ts";
 export {
   type QuotaStatus,
@@ -68,5 +73,6 @@ export {
   startsPerMinute,
 } from "./slots.ts";
 export type { LimiterState, StateStorage, StoreOptions } from "./store.ts";
+/** @internal */
 export { bytesOf } from "./text.ts";
 export type * from "./types.ts";

@@ -7,7 +7,7 @@ import { Job } from "./import/job.ts";
 import type { OpenStore } from "./import/journal/store.ts";
 import { openJournal } from "./import/journal.ts";
 import { checkedOptions } from "./import/options.ts";
-import type { FoundImport, ImportJob, ImportOptions } from "./import/public.ts";
+import type { CheckpointStore, FoundImport, ImportJob, ImportOptions } from "./import/public.ts";
 // Of the default entry, because that brings the core along.
 import { RateLimitService } from "./index.ts";
 
@@ -36,12 +36,12 @@ let judge: RateLimitService | null = null;
 
 /** Where to look: the store that was given to `createImport` as `checkpoint`. Default: IndexedDB. */
 export interface FindOptions {
-  checkpoint?: OpenStore | undefined;
+  checkpoint?: CheckpointStore | undefined;
 }
 
 /** Imports that were interrupted, the latest first. Whoever gives one of them its rows again goes on with it. */
 export async function findImports({ checkpoint }: FindOptions = {}): Promise<FoundImport[]> {
-  const journal = await openJournal({ store: checkpoint });
+  const journal = await openJournal({ store: checkpoint as OpenStore | undefined });
   try {
     return (await journal.list()).map(({ id, name = "", counts, total, updatedAt }) => {
       // What was skipped is looked at again.
@@ -55,7 +55,7 @@ export async function findImports({ checkpoint }: FindOptions = {}): Promise<Fou
 
 /** Removes all that is remembered of an import. Rejects when the storage refuses: then it is still there. */
 export async function forgetImport(id: string, { checkpoint }: FindOptions = {}): Promise<void> {
-  const journal = await openJournal({ store: checkpoint });
+  const journal = await openJournal({ store: checkpoint as OpenStore | undefined });
   try {
     await journal.forget(id);
   } finally {
@@ -65,7 +65,6 @@ export async function forgetImport(id: string, { checkpoint }: FindOptions = {})
 
 export { ImportError, type ImportErrorCode } from "./import/errors.ts";
 export { normalisedEmail, rowId, rowKey } from "./import/ids.ts";
-export type { OpenStore } from "./import/journal/store.ts";
 export type * from "./import/public.ts";
 export type {
   BatchAnswer,

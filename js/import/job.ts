@@ -5,6 +5,7 @@ import { type SteadyAlarm, steadyAlarm } from "./alarm.ts";
 import { Engine, type Pulse } from "./engine.ts";
 import { ImportError } from "./errors.ts";
 import { rowId, rowKey } from "./ids.ts";
+import type { OpenStore } from "./journal/store.ts";
 import { type Claim, type JobRecord, type Journal, openJournal } from "./journal.ts";
 import { Keeper, knownKeys, type Left, leftOf } from "./keeper.ts";
 import type { KeySet } from "./key-set.ts";
@@ -224,7 +225,9 @@ export class Job<Row> implements ImportJob<Row> {
     const journal = await openJournal({
       host,
       onDegraded: (words) => this.#notice(words, "storage"),
-      ...(isLasting ? typeof checkpoint === "function" && { store: checkpoint } : { store: null }),
+      ...(isLasting
+        ? typeof checkpoint === "function" && { store: checkpoint as OpenStore }
+        : { store: null }),
     });
     const known = await knownKeys(journal, record);
     return { scan, total: this.#total, record, journal, known, headers: await source.headers() };

@@ -1,7 +1,6 @@
 /** The types of `tidegate/import`. Durations are milliseconds and end in `Ms`; times are milliseconds since 1970 and end in `Time`. */
 
 import type { Host, Logger, RateLimitService } from "../api.ts";
-import type { OpenStore } from "./journal/store.ts";
 import type { ImportItem, ItemAnswer, Sender } from "./types.ts";
 
 /** What became of a row: exactly one of these. */
@@ -85,7 +84,7 @@ export interface ImportOptions<Row> {
   /** The service that other calls to this server go through: its open circuit pauses the import, and what the import learns is kept for it. */
   service?: RateLimitService | undefined;
   /** Where the state is kept: `true` in IndexedDB where there is one, `false` in memory only, or a store such as `fileStore(folder)` of `tidegate/import/node`. Default `true`. */
-  checkpoint?: boolean | OpenStore | undefined;
+  checkpoint?: boolean | CheckpointStore | undefined;
   /** Also keeps the data of rows that failed in the checkpoint. Default `false`: no data of rows is ever written. */
   spill?: boolean | undefined;
   /** Cancels the import. */
@@ -103,6 +102,9 @@ export interface ImportOptions<Row> {
   /** What replaces the platform's clock, timers and randomness. */
   host?: Partial<Host> | undefined;
 }
+
+/** A place for the state of imports: made by `fileStore(folder)` of `tidegate/import/node`, and handed in as it is. */
+export type CheckpointStore = (surroundings: never, onLost: never) => Promise<unknown>;
 
 export interface ImportPlan {
   total: number;
