@@ -34,32 +34,42 @@ export interface Situation {
   durationMs: number;
 }
 
-/** Judges what a sender threw. Never throws. */
+/** Judges what a sender threw. Never throws: of an error that cannot be read, the answer counts as lost. */
 export async function endingOf(error: unknown, situation: Situation): Promise<Judged> {
-  const failure = fieldsOf(error);
-  const facts = outcomeOf({ thrown: true, value: error }, situation.durationMs, Number.NaN);
-  const status = facts.status ?? textless(failure.status);
-  const code = facts.code ?? nested(failure, "code");
-  const message = wordsOf(facts.message ?? error, status);
-  const problem = { message, ...(code && { code }), ...(status !== undefined && { status }) };
-  return { problem, ending: await howItEnded(error, failure, { status, code }, situation) };
+  try {
+    const failure = fieldsOf(error);
+    const facts = outcomeOf({ thrown: true, value: error }, situation.durationMs, Number.NaN);
+    const code = facts.code ?? nested(failure, "code");
+    const status = facts.status ?? statusIn(code);
+    const message = wordsOf(facts.message ?? error, status);
+    const problem = { message, ...(code && { code }), ...(status !== undefined && { status }) };
+    return { problem, ending: await howItEnded(error, failure, { status, code }, situation) };
+  } catch {
+    return { problem: { message: wordsOf(undefined) }, ending: { how: "lost", wasSent: true } };
+  }
 }
 
 async function howItEnded(
   error: unknown,
-  failure: Partial<SendFailure>,
+  failure: Fields,
   { status, code = "" }: { status?: number | undefined; code?: string | undefined },
   { service, idempotent, hasImported, durationMs }: Situation,
 ): Promise<Ending> {
-  // A service further in refused: nothing was sent, and it says when to come back.
+  const wasSent = failure.sent !== false;
+  const hintMs = delayIn(failure.retryAfterMs) ?? delayIn(fieldsOf(failure.body).retryAfterMs);
   if (isRateLimitError(error) || code.startsWith("RATE_LIMIT_")) {
-    return { how: "throttled", hintMs: delayIn(failure.retryAfterMs) };
+    if (NEVER.has(code)) return { how: "stops" };
+    // It may have ended an attempt that was on its way.
+    const isOnItsWay = code === "RATE_LIMIT_DEADLINE_EXCEEDED" && failure.attempts !== 0;
+    // Else a service further in refused: nothing was sent, and it says when to come back.
+    return isOnItsWay ? { how: "lost", wasSent } : { how: "throttled", hintMs };
   }
   if (failure.stops === true) return { how: "stops" };
-  const wasSent = failure.sent !== false;
-  const judged = (await service.judgement(error, durationMs)) ?? plainJudgement(error, status);
+  const said = await service.judgement(error, durationMs);
+  // A core that fails meanwhile ignores it.
+  const judged = said && said.code !== Judgement.ignored ? said : plainJudgement(error, status);
   if (judged.code === Judgement.throttled || judged.code === Judgement.throttledCall) {
-    return { how: "throttled", hintMs: delayIn(judged.hintMs) ?? delayIn(failure.retryAfterMs) };
+    return { how: "throttled", hintMs: delayIn(judged.hintMs) ?? hintMs };
   }
   const isRolledBack = ROLLED_BACK.test(code);
   if (status === 413 || (failure.tooLarge === true && (idempotent || isRolledBack)))
@@ -71,8 +81,14 @@ async function howItEnded(
   return { how: "refused" };
 }
 
-/** What Postgres refused, it has rolled back; PostgREST did not get that far. Class 08 is a connection lost, perhaps at the end. */
-const ROLLED_BACK = /^(?:(?!08)\d[0-9A-Z]{4}|P0\d{3}|XX\d{3}|PGRST\d+)$/;
+/** Refusals of ours that no wait ends: whatever is sent would end so. */
+const NEVER: ReadonlySet<string> = new Set(["RATE_LIMIT_CORE_UNAVAILABLE", "RATE_LIMIT_POOL_CLOSED"]);
+
+/**
+ * What Postgres refused, it has rolled back; PostgREST did not get that far. Class 08 and PGRST001 are a connection lost,
+ * perhaps at the end, and of 40003 Postgres itself does not know.
+ */
+const ROLLED_BACK = /^(?:(?!08|40003)\d[0-9A-Z]{4}|P0\d{3}|XX\d{3}|PGRST(?!001)\d+)$/;
 
 /** Without the core: by the status, and by the words with which browsers and Node tell of a lost connection. */
 function plainJudgement(error: unknown, status: number | undefined): { code: number; hintMs: number } {
@@ -107,6 +123,15 @@ export interface RowAnswer {
  * what became of it.
  */
 export function answersOf(answer: BatchAnswer | unknown, count: number): RowAnswer[] {
+  try {
+    return readAnswers(answer, count);
+  } catch {
+    const one = nobodyKnows("The sender's answer cannot be read.");
+    return Array.from({ length: count }, () => one);
+  }
+}
+
+function readAnswers(answer: unknown, count: number): RowAnswer[] {
   if (answer === undefined || answer === null)
     return Array.from({ length: count }, () => ({ outcome: "imported" }));
   if (!Array.isArray(answer)) {
@@ -149,8 +174,10 @@ function nobodyKnows(message: string): RowAnswer {
 
 // ---- foreign values
 
-function fieldsOf(value: unknown): Partial<SendFailure> & Record<string, unknown> {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+type Fields = Partial<SendFailure> & Record<string, unknown>;
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === "object" && value !== null ? (value as Fields) : {};
 }
 
 /** react-admin's HttpError has the server's JSON in `body`. */
@@ -162,12 +189,15 @@ function nested(failure: Record<string, unknown>, field: string): string | undef
   return undefined;
 }
 
-function textless(status: unknown): number | undefined {
-  return typeof status === "number" ? status : undefined;
+/** PostgREST answers with the status that a function of the database raises: `PT429`. */
+function statusIn(code: string | undefined): number | undefined {
+  const [, digits] = /^PT([1-5]\d\d)$/.exec(code ?? "") ?? [];
+  return digits ? Number(digits) : undefined;
 }
 
+/** Of a circuit that somebody has isolated nobody knows the end. */
 function delayIn(ms: unknown): number | null {
-  return typeof ms === "number" && ms >= 0 ? ms : null;
+  return typeof ms === "number" && ms >= 0 && ms < Number.POSITIVE_INFINITY ? ms : null;
 }
 
 function wordsOf(said: unknown, status?: number): string {

@@ -12,8 +12,8 @@ import {
   type StopReason,
 } from "./desk.ts";
 import { answersOf, type Ending, endingOf, type Problem, type RowAnswer } from "./endings.ts";
-import { rowId, rowKey, uuidV5 } from "./ids.ts";
-import { type RowNote, SEGMENT_ROWS } from "./journal.ts";
+import { rowId, uuidV5 } from "./ids.ts";
+import { SEGMENT_ROWS } from "./journal.ts";
 import {
   bitsOf,
   DONE_OTHERWISE,
@@ -29,8 +29,9 @@ import type { KeySet } from "./key-set.ts";
 import type { Ledger } from "./ledger.ts";
 import { plainDesk } from "./plain-desk.ts";
 import type { ImportOutcome, ImportRow, ImportStop, RowProblem } from "./public.ts";
-import type { Look, Scan } from "./scan.ts";
-import type { RowReader, RowSource } from "./source.ts";
+import { keyOf, type Look, type Scan } from "./scan.ts";
+import { type RowReader, type RowSource, wordsOf } from "./source.ts";
+import { Turns } from "./turns.ts";
 import type { ImportItem, ItemAnswer, Sender } from "./types.ts";
 import { stopWords } from "./words.ts";
 
@@ -86,7 +87,7 @@ interface Flight {
   said?: unknown;
 }
 
-/** A row that has no outcome yet, where its source has it no longer or its key was made. */
+/** A row that has no outcome yet: of a source that has it no longer, or one that was sent. */
 interface Held<Row> {
   row: Row;
   key: string;
@@ -116,6 +117,8 @@ export class Engine<Row> {
   #isRead = false;
   /** Rows that the desk knows of. */
   #admitted = 0;
+  /** Those whose outcome was taken over after it had stopped. */
+  #settled = 0;
   #isPaused = false;
   /** Why nothing may be sent, by whom: until when, or `null` until further notice. */
   readonly #holds = new Map<HoldReason, number | null>();
@@ -129,14 +132,11 @@ export class Engine<Row> {
   #isFreed = false;
   #wake: (() => void) | null = null;
   #isAwake = false;
+  readonly #turns = new Turns();
 
   constructor(parts: EngineParts<Row>) {
     this.#parts = parts;
     this.#desk = coreDesk(parts.config) ?? this.#withoutCore();
-  }
-
-  get desk(): Desk {
-    return this.#desk;
   }
 
   get admitted(): number {
@@ -152,17 +152,21 @@ export class Engine<Row> {
   async run(): Promise<void> {
     for (;;) {
       this.#feed();
+      // Where everything is answered at once, nobody else would have a turn.
+      if (this.#turns.due()) await this.#turns.next();
+      if (this.stopped) await this.#settleAll();
       const step = this.ask((desk) => desk.next(this.#now()));
       this.step = step;
-      this.#parts.on.changed();
       if (step.do === "done") break;
+      // At once: if the core were lost in between, nobody would know that these rows are on their way.
       if (step.do === "send") void this.#send(step.batch, step.rows);
       else if (step.do === "verify") void this.#lookUp(step.batch, step.row);
-      else await this.#until(step.until);
+      this.#parts.on.changed();
+      if ("until" in step) await this.#until(step.until);
     }
-    await this.#reading;
+    // A source that hangs is not waited for: it has stopped, or was read to its end.
     await this.#reader?.close();
-    this.#skipRest();
+    await this.#skipRest();
   }
 
   pause(): void {
@@ -181,10 +185,9 @@ export class Engine<Row> {
 
   /** Ends it early: what is on its way settles, the rest is skipped. The first reason counts. */
   stop(reason: ImportStop["reason"], problem: Problem | null = null, cause?: unknown): void {
-    if (this.stopped) return;
+    if (this.stopped || this.#isFreed) return;
     this.#hasStopped(reason, problem, cause);
     this.#tell((desk) => desk.stop(DESK_REASONS[reason]));
-    this.#settleAll();
   }
 
   #hasStopped(reason: ImportStop["reason"], problem: Problem | null, cause?: unknown): void {
@@ -279,6 +282,7 @@ export class Engine<Row> {
   }
 
   #tell(change: (desk: Desk) => void): void {
+    if (this.#isFreed) return;
     this.ask(change);
     this.nudge();
   }
@@ -333,58 +337,78 @@ export class Engine<Row> {
   async #read(wanted: number): Promise<void> {
     try {
       this.#reader ??= this.#parts.source.open();
-      // What is remembered is taken up by segments: such a one is admitted as a whole.
+      // The journal writes whole segments: of one that it remembers, no row may be missing.
       const segment = Math.floor(this.#admitted / SEGMENT_ROWS);
       const whole = this.#parts.left?.segments.has(segment) === true;
       const most = firstOf(segment + 1) - this.#admitted;
       const rows: Row[] = [];
+      let isAtEnd = false;
       do {
         const more = await this.#reader.read(whole ? most - rows.length : Math.min(wanted, most));
-        if (more.length === 0) this.#isRead = true;
+        isAtEnd = more.length === 0;
         rows.push(...more);
-      } while (whole && !this.#isRead && rows.length < most);
-      if (this.stopped) return;
-      this.#admit(rows);
-      if (this.#isRead) this.ask((desk) => desk.close());
+      } while (whole && !isAtEnd && rows.length < most);
+      await this.#lookAndAdmit(rows);
+      if (this.stopped || !isAtEnd) return;
+      this.#isRead = true;
+      this.ask((desk) => desk.close());
     } catch (error) {
-      this.stop("source", { message: error instanceof Error ? error.message : String(error) }, error);
+      this.stop("source", { message: wordsOf(error) }, error);
     }
   }
 
-  /** Tells the desk of rows, and of what is known of them. */
-  #admit(rows: readonly Row[]): void {
-    const { scan, source } = this.#parts;
-    const first = this.#admitted;
-    this.#parts.ledger.add(rows.length);
-    this.ask((desk) => desk.add(rows.length));
-    this.#admitted += rows.length;
-    rows.forEach((row, i) => {
-      const index = first + i;
-      const look = scan.look(row, index);
-      if (look.verdict === "fresh") {
-        if (!source.rows) this.#held.set(index, { row, key: look.key });
-      } else {
-        this.#decide(index, outcomeOf(look), look, row);
+  /** Admits also those before a row that cannot be looked at. */
+  async #lookAndAdmit(rows: readonly Row[]): Promise<void> {
+    const looks: Look[] = [];
+    try {
+      for (const row of rows) {
+        looks.push(this.#parts.scan.look(row, this.#admitted + looks.length));
+        if (this.#turns.due()) await this.#turns.next();
+        if (this.stopped) return;
       }
-    });
-    this.#restore(first, rows);
+    } finally {
+      if (!this.stopped) this.#admit(rows, looks);
+    }
   }
 
-  #decide(index: number, outcome: ImportOutcome, look: Look, row: Row): void {
-    this.ask((desk) => desk.decide(index, outcome));
-    this.#record({ index, row, key: look.key, outcome, attempts: 0, ...problemIn(look) });
+  /** Tells the desk of rows, and of what is known of them. Listeners hear of it when all of that is done. */
+  #admit(rows: readonly Row[], looks: readonly Look[]): void {
+    const { ledger, source, on } = this.#parts;
+    const first = this.#admitted;
+    ledger.add(looks.length);
+    this.ask((desk) => desk.add(looks.length));
+    this.#admitted += looks.length;
+    const decided: ImportRow<Row>[] = [];
+    looks.forEach((look, i) => {
+      const [index, row] = [first + i, rows[i] as Row];
+      this.#held.set(index, { row, key: look.key });
+      if (look.verdict === "fresh") return;
+      const known = { index, row, key: look.key, outcome: outcomeOf(look), attempts: 0, ...problemIn(look) };
+      this.#decide(known);
+      decided.push(known);
+    });
+    this.#restore(first, rows.slice(0, looks.length));
+    // Of an array they are at hand, and their keys are told again when they are sent.
+    if (source.rows) for (let i = 0; i < looks.length; i++) this.#held.delete(first + i);
+    for (const row of decided) on.row(row);
+  }
+
+  /** What is known without the server. The ledger comes first: a desk that takes over asks there. */
+  #decide(row: ImportRow<Row>): void {
+    this.#parts.ledger.note(row);
+    this.ask((desk) => desk.decide(row.index, row.outcome));
+    this.#forget(row.index);
   }
 
   /** Takes up what earlier runs and other imports left of these rows. */
   #restore(first: number, rows: readonly Row[]): void {
-    const { left, known } = this.#parts;
+    const { left, known, ledger } = this.#parts;
+    if (!left && known.keys.size === 0) return;
     const segment = Math.floor(first / SEGMENT_ROWS);
-    const remembered = left?.segments.get(segment);
-    if (!remembered && known.keys.size === 0 && !left?.isIncomplete && !left?.done.size) return;
     const bits = new Uint8Array(SEGMENT_ROWS / 4);
     rows.forEach((row, i) => {
       const index = first + i;
-      if (this.#parts.ledger.outcome(index) !== null) return;
+      if (ledger.outcome(index) !== null) return;
       const value = this.#remembered(index, row);
       if (value !== OPEN) setBits(bits, index - firstOf(segment), value);
     });
@@ -403,54 +427,54 @@ export class Engine<Row> {
     const bits = segment && isIt ? bitsOf(segment.bits, at) : OPEN;
     if (bits === DONE_WELL) {
       const isDuplicate = (((segment?.duplicates?.[at >> 3] ?? 0) >> (at & 7)) & 1) === 1;
-      this.#recall(index, row, { outcome: isDuplicate ? "duplicate" : "imported", attempts: 1 });
+      return this.#recall(index, row, isDuplicate ? "duplicate" : "imported", 1);
+    }
+    const note = bits === DONE_OTHERWISE ? left?.notes.get(index) : undefined;
+    if (note && left?.isSame) {
+      this.ask((desk) => desk.decide(index, note.outcome as ImportOutcome));
+      this.#parts.ledger.remember({ ...note, row });
+      this.#forget(index);
       return OPEN;
     }
-    // A row that failed and was not changed would fail again; one whose content is another has a new chance.
-    const note = bits === DONE_OTHERWISE && left?.isSame ? left.notes.get(index) : undefined;
-    if (note) {
-      this.#recall(index, row, { ...note, outcome: note.outcome as ImportOutcome }, note);
-      return OPEN;
-    }
-    if (bits !== OPEN || (left?.isIncomplete && left.isSame)) {
+    // One that failed and has another content now has a new chance.
+    if (note?.outcome === "failed") return OPEN;
+    if (bits !== OPEN || left?.isIncomplete || left?.sent.has(high, low)) {
       this.#doubtful.add(index);
       return SENT;
     }
     if (!left?.done.has(high, low) && !known.keys.has(high, low)) return OPEN;
     if (known.skip || (!config.idempotent && !verify)) {
-      this.#recall(index, row, { outcome: "duplicate", attempts: 0, message: KNOWN_WORDS });
-      return OPEN;
+      return this.#recall(index, row, "duplicate", 0, KNOWN_WORDS);
     }
     if (config.idempotent) return OPEN;
     this.#lookedUpAsKnown.add(index);
     return SENT;
   }
 
-  #recall(
-    index: number,
-    row: Row,
-    { outcome, attempts, message }: Pick<ImportRow<Row>, "outcome" | "attempts" | "message">,
-    note?: RowNote,
-  ): void {
-    this.ask((desk) => desk.decide(index, outcome));
-    if (note) this.#parts.ledger.remember({ ...note, row });
-    else this.#parts.ledger.note({ index, row, key: this.#keyOf(index, row), outcome, attempts, message });
-    this.#forget(index);
+  #recall(index: number, row: Row, outcome: ImportOutcome, attempts: number, message?: string): typeof OPEN {
+    this.#decide({ index, row, key: this.#keyOf(index, row), outcome, attempts, message });
+    return OPEN;
   }
 
+  /** "" where `key` cannot say it any more. */
   #keyOf(index: number, row: Row): string {
-    return this.#held.get(index)?.key ?? rowKey(row, this.#parts.key);
+    try {
+      return this.#held.get(index)?.key ?? keyOf(row, this.#parts.key);
+    } catch {
+      return "";
+    }
   }
 
   // ---- batches go
 
   async #send(batch: number, rows: Uint32Array): Promise<void> {
     const flight = this.#depart(batch, rows, false);
-    const items = Array.from(rows, (index) => this.#itemOf(index));
-    const idempotencyKey = uuidV5(BATCHES, items.map(({ id }) => id).join());
-    if (!(await this.#mayGo(flight))) return;
-    const started = this.#now();
+    let started = this.#now();
     try {
+      const items = Array.from(rows, (index) => this.#itemOf(index));
+      const idempotencyKey = uuidV5(BATCHES, items.map(({ id }) => id).join());
+      if (!(await this.#mayGo(flight))) return;
+      started = this.#now();
       const heard = (said: unknown): void => {
         flight.said = said;
       };
@@ -465,9 +489,9 @@ export class Engine<Row> {
 
   async #lookUp(batch: number, row: number): Promise<void> {
     const flight = this.#depart(batch, Uint32Array.of(row), true);
-    const item = this.#itemOf(row);
     const started = this.#now();
     try {
+      const item = this.#itemOf(row);
       const answer = await this.#bounded((signal) => this.#parts.verify?.(item.row, item, signal));
       const latencyMs = this.#now() - started;
       if (answer) return this.#answered(flight, answersOf([this.#asKnown(row, answer)], 1), latencyMs);
@@ -499,9 +523,11 @@ export class Engine<Row> {
   }
 
   #itemOf(index: number): ImportItem<Row> {
-    const { origin, table } = this.#parts;
+    const { origin, table, key: keyFrom } = this.#parts;
     const row = this.rowOf(index) as Row;
-    const key = this.#keyOf(index, row);
+    // Not one that it no longer has: two rows without a key would be one.
+    const key = this.#held.get(index)?.key ?? keyOf(row, keyFrom);
+    this.#held.set(index, { row, key });
     return {
       row,
       index,
@@ -621,10 +647,7 @@ export class Engine<Row> {
     });
     if (this.#flights.size === 0) this.#parts.on.inFlight(false);
     const reason = this.ask((desk) => desk.stopped());
-    if (reason && !this.stopped) {
-      this.#hasStopped(reason, this.#lastProblem);
-      this.#settleAll();
-    }
+    if (reason && !this.stopped) this.#hasStopped(reason, this.#lastProblem);
     this.#parts.keeper().changed();
     this.nudge();
   }
@@ -633,8 +656,10 @@ export class Engine<Row> {
   #sync(index: number, answer: Partial<RowAnswer> | null): void {
     const { ledger } = this.#parts;
     if (ledger.outcome(index) !== null) return;
-    const outcome = this.ask((desk) => desk.outcome(index));
+    let outcome = this.ask((desk) => desk.outcome(index));
     if (outcome === null) return;
+    // It was to be looked up for what another import had sent.
+    if (outcome === "unknown" && !answer && this.#lookedUpAsKnown.has(index)) outcome = "skipped";
     const row = this.rowOf(index) as Row;
     const attempts = outcome === "skipped" ? 0 : this.ask((desk) => desk.attempt(index));
     const { message, code } = (isGood(outcome) ? null : answer?.problem) ?? {};
@@ -661,18 +686,17 @@ export class Engine<Row> {
   }
 
   /** After it has stopped: the desk has decided whatever is not on its way. */
-  #settleAll(): void {
-    for (let index = 0; index < this.#admitted; index++) this.#sync(index, null);
+  async #settleAll(): Promise<void> {
+    while (this.#settled < this.#admitted) {
+      this.#sync(this.#settled++, null);
+      if (this.#turns.due()) await this.#turns.next();
+    }
   }
 
   /** Rows of a source that is known whole, and was not read to its end. */
-  #skipRest(): void {
+  async #skipRest(): Promise<void> {
     const { total, ledger } = this.#parts;
-    if (total === null || !this.stopped) return;
-    ledger.add(total - this.#admitted);
-    for (let index = this.#admitted; index < total; index++) {
-      ledger.note({ index, key: "", outcome: "skipped", attempts: 0 });
-    }
+    if (total !== null && this.stopped) await skipped(ledger, total);
   }
 
   // ---- waiting
@@ -696,6 +720,20 @@ export class Engine<Row> {
 
   #now(): number {
     return this.#parts.platform.now();
+  }
+}
+
+/** Appends rows that were never looked at, until there are so many. */
+export async function skipped(
+  ledger: Pick<Ledger<never>, "total" | "add" | "note">,
+  total: number,
+): Promise<void> {
+  const turns = new Turns();
+  const first = ledger.total;
+  ledger.add(total - first);
+  for (let index = first; index < total; index++) {
+    ledger.note({ index, key: "", outcome: "skipped", attempts: 0 });
+    if (turns.due()) await turns.next();
   }
 }
 

@@ -2,9 +2,9 @@
 
 import { Emitter, type Platform, platform, type RateLimitService, Waits } from "../api.ts";
 import { type SteadyAlarm, steadyAlarm } from "./alarm.ts";
-import { Engine, type Pulse } from "./engine.ts";
+import { Engine, type Pulse, skipped } from "./engine.ts";
 import { ImportError } from "./errors.ts";
-import { rowId, rowKey } from "./ids.ts";
+import { rowId } from "./ids.ts";
 import type { OpenStore } from "./journal/store.ts";
 import { type Claim, type JobRecord, type Journal, openJournal } from "./journal.ts";
 import { Keeper, knownKeys, type Left, leftOf } from "./keeper.ts";
@@ -24,8 +24,9 @@ import type {
   WaitReason,
 } from "./public.ts";
 import { progressOf, reportOf } from "./report.ts";
-import { Scan } from "./scan.ts";
+import { keyOf, Scan } from "./scan.ts";
 import { type RowSource, sourceOf } from "./source.ts";
+import { Turns } from "./turns.ts";
 import { stopWords, waitingOf } from "./words.ts";
 
 /** What is known once the rows were looked through. */
@@ -56,7 +57,8 @@ export class Job<Row> implements ImportJob<Row> {
   readonly #emitter: Emitter<ImportEvents<Row>>;
   readonly #platform: Platform;
   readonly #waits: Waits;
-  readonly #alarm: SteadyAlarm | null;
+  /** Made at the first wait: a job that never starts leaves nothing on the page. */
+  #alarm: SteadyAlarm | null = null;
   #ledger: Ledger<Row>;
   /** Ends what can be waited for before rows are sent. */
   readonly #cancelling = new AbortController();
@@ -82,8 +84,10 @@ export class Job<Row> implements ImportJob<Row> {
     this.#id = options.id ?? "";
     const log = options.logger ?? console;
     this.#emitter = new Emitter((error) => log.error("A listener of an import threw", error));
-    this.#alarm = options.host?.sleep ? null : steadyAlarm();
-    this.#platform = platform(options.host, this.#alarm ?? neverAsked);
+    this.#platform = platform(options.host, (ms, signal) => {
+      this.#alarm ??= steadyAlarm();
+      return this.#alarm(ms, signal);
+    });
     this.#waits = new Waits(this.#platform);
     this.#ledger = this.#newLedger();
     const { signal } = options;
@@ -143,7 +147,9 @@ export class Job<Row> implements ImportJob<Row> {
     const left = found && (await leftOf(journal, record, found));
     const { fresh, duplicates, invalid } = scan.plan;
     let alreadyImported = 0;
+    const turns = new Turns();
     for (let index = 0; index < total; index++) {
+      if (turns.due()) await turns.next();
       if (!scan.isFresh(index)) continue;
       const [high, low] = scan.hashOf(index);
       if (left?.done.has(high, low) || known.has(high, low)) alreadyImported++;
@@ -248,7 +254,7 @@ export class Job<Row> implements ImportJob<Row> {
         throw new ImportError("IMPORT_EMPTY", "There are no rows to import.");
       }
       claim = prepared && (await this.#claimed(prepared.journal));
-      stopped = prepared && claim ? await this.#import(prepared, claim.lost) : this.#neverBegun();
+      stopped = await (prepared && claim ? this.#import(prepared, claim.lost) : this.#neverBegun());
     } finally {
       this.#options.signal?.removeEventListener("abort", this.#cancelled);
       this.#alarm?.close();
@@ -259,7 +265,7 @@ export class Job<Row> implements ImportJob<Row> {
     this.#report = reportOf({
       ledger: this.#ledger,
       rows: this.#source.rows,
-      keyOf: (row) => rowKey(row, this.#options.key),
+      keyOf: (row) => keyOf(row, this.#options.key),
       headers: prepared?.headers ?? null,
       stats: { throttled, retries, requests },
       durationMs: this.#platform.now() - started,
@@ -297,13 +303,9 @@ export class Job<Row> implements ImportJob<Row> {
     }
   }
 
-  #neverBegun(): ImportStop {
-    const total = this.#total ?? this.#source.rows?.length ?? 0;
-    this.#total = total;
-    this.#ledger.add(total);
-    for (let index = 0; index < total; index++) {
-      this.#ledger.note({ index, key: "", outcome: "skipped", attempts: 0 });
-    }
+  async #neverBegun(): Promise<ImportStop> {
+    this.#total ??= this.#source.rows?.length ?? 0;
+    await skipped(this.#ledger, this.#total);
     return { reason: "cancelled", message: stopWords("cancelled", { lastSent: 0 }) };
   }
 
@@ -317,7 +319,7 @@ export class Job<Row> implements ImportJob<Row> {
       journal,
       { ...record, createdAt: found?.createdAt ?? record.createdAt },
       {
-        desk: () => engine.desk,
+        ask: (question) => engine.ask(question),
         ledger: this.#ledger,
         total,
         hashes: (segment) => scan.hashes(segment),
@@ -504,10 +506,6 @@ const TIMELESS: ReadonlySet<WaitReason> = new Set(["paused", "storage", "other-t
 
 function drawn(): string {
   return String(Math.random());
-}
-
-function neverAsked(): Promise<void> {
-  return Promise.resolve();
 }
 
 /** Ten times a second is as smooth as anybody sees. */

@@ -7,7 +7,7 @@ import type { Ledger } from "./ledger.ts";
 
 /** What the keeper writes about. */
 export interface Kept {
-  desk(): Desk;
+  ask<A>(question: (desk: Desk) => A): A;
   ledger: Pick<Ledger<never>, "counts" | "segment" | "notes">;
   /** All rows; `null`: nobody knows. */
   total: number | null;
@@ -29,6 +29,8 @@ export interface Left {
   notes: Map<number, RowNote>;
   /** The keys of what was done well. */
   done: KeySet;
+  /** The keys of what was perhaps sent: the rows may stand at another place by now. */
+  sent: KeySet;
 }
 
 /**
@@ -72,11 +74,18 @@ export class Keeper {
   async finish(state: "done" | "cancelled"): Promise<void> {
     await this.#writing;
     this.#record = { ...this.#record, state };
-    await this.#write(false);
-    await this.#journal.finish(this.#record.id);
+    try {
+      await this.#write(false);
+      await this.#journal.finish(this.#record.id);
+    } catch (error) {
+      // Every row has its outcome. Whoever holds the job now finds that out too.
+      this.#kept.lost(error);
+    }
   }
 
   async #written(): Promise<void> {
+    // What happens at once is written at once.
+    await null;
     try {
       while (this.#isDirty) {
         await this.#write(false);
@@ -92,10 +101,12 @@ export class Keeper {
   #write(strict: boolean): Promise<void> {
     this.#isDirty = false;
     const { ledger } = this.#kept;
-    const desk = this.#kept.desk();
-    const segments = desk.changed().map((index) => {
+    const changed = this.#kept.ask((desk) =>
+      desk.changed().map((index) => [index, desk.bits(index)] as const),
+    );
+    const segments = changed.map(([index, bits]) => {
       const hashes = this.#newHashes(index);
-      return { ...ledger.segment(index, desk.bits(index)), ...(hashes && { hashes }) };
+      return { ...ledger.segment(index, bits), ...(hashes && { hashes }) };
     });
     const notes = ledger.notes();
     this.#record = {
@@ -124,13 +135,14 @@ export async function leftOf(journal: Journal, job: JobRecord, found: JobRecord)
     segments: new Map(),
     notes: new Map(),
     done: new KeySet(),
+    sent: new KeySet(),
   };
   try {
+    for await (const note of journal.notes(job.id)) left.notes.set(note.index, note);
     for await (const segment of journal.segments(job.id)) {
       left.segments.set(segment.index, segment);
-      addDone(left.done, segment);
+      addKeys(left, segment);
     }
-    if (left.isSame) for await (const note of journal.notes(job.id)) left.notes.set(note.index, note);
   } catch {
     // The journal has told why. Whatever was not read was perhaps sent.
     left.isIncomplete = true;
@@ -147,11 +159,16 @@ export async function knownKeys(journal: Journal, job: JobRecord): Promise<KeySe
   return known;
 }
 
-function addDone(done: KeySet, { bits, hashes }: Segment): void {
-  if (!hashes) return;
-  for (let row = 0; 2 * row + 1 < hashes.length; row++) {
-    if (bitsOf(bits, row) === DONE_WELL)
-      done.add(hashes[2 * row] as number, hashes[2 * row + 1] as number, 0);
+function addKeys(left: Left, { index, bits, hashes }: Segment): void {
+  // Nobody can tell whose bits they are.
+  if (!hashes) left.isIncomplete = true;
+  for (let row = 0; hashes && 2 * row + 1 < hashes.length; row++) {
+    const value = bitsOf(bits, row);
+    if (value === OPEN) continue;
+    const note = value === DONE_OTHERWISE ? left.notes.get(firstOf(index) + row) : undefined;
+    if (note?.outcome === "failed") continue;
+    const keys = value === DONE_WELL ? left.done : left.sent;
+    keys.add(hashes[2 * row] as number, hashes[2 * row + 1] as number, 0);
   }
 }
 

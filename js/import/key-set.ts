@@ -1,6 +1,6 @@
 /** Many keys in little memory, by their hashes. */
 
-import { murmurWords } from "./journal/hash.ts";
+import { murmurOf } from "./journal/hash.ts";
 
 /**
  * Hashes of 64 bits, each with a number from 0 to 4,294,967,294: a table of open addressing. It takes 16 to 32 bytes for
@@ -63,23 +63,8 @@ export class KeySet {
 /** Of the places; beyond that, searches become long. */
 const FULL = 0.75;
 
-/** 64 bits of the MurmurHash3 of the UTF-16 of a text, as two words: the same on every machine. */
+/** 64 bits of the MurmurHash3 of a text, as two words: the same on every machine. */
 export function keyHash(text: string): [high: number, low: number] {
-  const words = text.length <= SHORT ? scratch() : new Uint32Array((text.length + 1) >> 1);
-  for (let i = 0; 2 * i < text.length; i++) {
-    // What lies behind the end is NaN, and 0 here.
-    words[i] = text.charCodeAt(2 * i) | (text.charCodeAt(2 * i + 1) << 16);
-  }
-  const [high = 0, low = 0] = murmurWords(words, 2 * text.length);
+  const [high = 0, low = 0] = murmurOf(text);
   return [high, low];
-}
-
-/** Longer keys are rare. */
-const SHORT = 1_024;
-
-let short: Uint32Array | undefined;
-
-function scratch(): Uint32Array {
-  short ??= new Uint32Array(SHORT / 2);
-  return short;
 }

@@ -4,7 +4,7 @@ import { abortReason, onAbort } from "../api.ts";
 import type { CsvItem } from "../csv/types.ts";
 import { ImportError } from "./errors.ts";
 import { rowKey } from "./ids.ts";
-import { contentHash } from "./journal/hash.ts";
+import { murmurOf } from "./journal/hash.ts";
 import { SEGMENT_ROWS } from "./journal/store.ts";
 import { KeySet, keyHash } from "./key-set.ts";
 import type { ImportOptions, RowProblem, RowVerdict } from "./public.ts";
@@ -99,7 +99,7 @@ export class Scan<Row> {
             await unlessAborted(turns.next());
           }
           const { key } = this.#add(row, this.#duplicates);
-          if (content?.add(this.#textOf(row, key))) await content.flush();
+          content?.add(this.#textOf(row, key));
         }
       }
       if (this.#duplicates === "last")
@@ -109,7 +109,7 @@ export class Scan<Row> {
       await reader.close();
     }
 
-    this.contentId = (await content?.id()) ?? "";
+    this.contentId = content?.id() ?? "";
     this.#isWhole = true;
     this.#keys = null;
     onProgress?.(this.total);
@@ -350,26 +350,29 @@ class Content {
   #text = "";
   readonly #hashes: string[] = [];
 
-  /** Whether it is time to `flush`: that depends on what was added and on nothing else. */
-  add(text: string): boolean {
+  add(text: string): void {
     // JSON has no line break in it.
     this.#text += `${text}\n`;
-    return this.#text.length >= PIECE_LENGTH;
+    if (this.#text.length >= PIECE_LENGTH) this.#fold();
   }
 
-  async flush(): Promise<void> {
-    this.#hashes.push(await contentHash(this.#text));
+  id(): string {
+    this.#fold();
+    return hexOf(this.#hashes.join());
+  }
+
+  #fold(): void {
+    this.#hashes.push(hexOf(this.#text));
     this.#text = "";
-  }
-
-  async id(): Promise<string> {
-    await this.flush();
-    return contentHash(this.#hashes.join());
   }
 }
 
-/** Two milliseconds of hashing where there is no WebCrypto. */
-const PIECE_LENGTH = 2 ** 19;
+function hexOf(text: string): string {
+  return Array.from(murmurOf(text), (word) => word.toString(16).padStart(8, "0")).join("");
+}
+
+/** Half a millisecond of hashing. */
+const PIECE_LENGTH = 2 ** 17;
 
 /** Few enough that they are in memory. */
 const ROWS_AT_ONCE = 512;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
-import { murmur3 } from "../../js/import/journal/hash.ts";
+import { murmurWords } from "../../js/import/journal/hash.ts";
 import { KeySet, keyHash } from "../../js/import/key-set.ts";
 
 const word = fc.nat({ max: 2 ** 32 - 1 });
@@ -64,8 +64,10 @@ describe("keyHash", () => {
   test("is the first half of the MurmurHash3 of the letters", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 100 }), (text) => {
-        const view = new DataView(murmur3(new Uint8Array(Buffer.from(text, "utf16le"))).buffer);
-        expect(keyHash(text)).toEqual([view.getUint32(0, true), view.getUint32(4, true)]);
+        const bytes = Buffer.alloc((2 * text.length + 3) & ~3);
+        bytes.write(text, "utf16le");
+        const words = new Uint32Array(new Uint8Array(bytes).buffer);
+        expect(keyHash(text)).toEqual([...murmurWords(words, 2 * text.length)].slice(0, 2));
       }),
     );
   });

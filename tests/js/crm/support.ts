@@ -4,6 +4,7 @@ import { toCSV } from "../../../examples/crm/csv/generate.mjs";
 import { readContacts } from "../../../examples/crm/import/file.mjs";
 import { contactImport } from "../../../examples/crm/import/job.mjs";
 import { contactSender, type Way } from "../../../examples/crm/import/sender.mjs";
+import { seededRandom } from "../../../examples/crm/seeded.mjs";
 
 export type Row = Record<string, string>;
 
@@ -155,7 +156,8 @@ export function importOf(
 ) {
   const csv = typeof file === "string" ? file : toCSV(file);
   const send = contactSender(way, server, "test");
-  return contactImport(readContacts(csv), { send, checkpoint: false, logger: silent });
+  const host = { random: seededRandom(1) };
+  return contactImport(readContacts(csv), { send, checkpoint: false, logger: silent, host });
 }
 
 /** Imports, and drives the faked clock until that is done. */

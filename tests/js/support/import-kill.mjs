@@ -14,7 +14,7 @@ const CHILD = fileURLToPath(new URL("import-child.mjs", import.meta.url));
 /** Of the answers. */
 const LOST = 0.01;
 /** Requests a second that are let through, and at once: enough to be refused now and then. */
-const LIMIT = { rate: 200, burst: 40 };
+const LIMIT = { rate: 60, burst: 15 };
 /** More lives than that, and something is wrong. */
 const MOST_LIVES = 40;
 

@@ -106,6 +106,10 @@ export interface ServerOptions {
   lossRatio?: number;
   /** Rows that are refused for their content. */
   refuses?: (row: Person) => string | undefined;
+  /** Of requests that are never answered; half of them are done. */
+  hangRatio?: number;
+  /** A request with more rows is too large. */
+  mostRows?: number;
   /** Answers in place of the server. */
   answers?: (requests: number, now: number) => Error | undefined;
 }
@@ -187,10 +191,14 @@ export class Server {
   }
 
   async #request<T>(act: () => T): Promise<T> {
-    const { latencyMs = 100, lossRatio = 0, answers } = this.#options;
+    const { latencyMs = 100, lossRatio = 0, hangRatio = 0, answers } = this.#options;
     this.requests++;
     await this.#host.sleep(latencyMs / 2);
     if (this.#host.random() < lossRatio / 2) throw new TypeError("Failed to fetch");
+    if (hangRatio > 0 && this.#host.random() < hangRatio) {
+      if (this.#host.random() < 0.5) act();
+      await new Promise(() => {});
+    }
     const scripted = answers?.(this.requests, this.#host.now());
     if (!scripted) this.#admit();
     else if (failsAfter(scripted)) act();
@@ -215,6 +223,8 @@ export class Server {
   }
 
   #check(rows: readonly Person[]): void {
+    const { mostRows = rows.length } = this.#options;
+    if (rows.length > mostRows) throw refusal(413, "Payload Too Large");
     for (const row of rows) {
       const message = this.#options.refuses?.(row);
       if (message) throw refusal(400, message, { code: "23514" });
