@@ -61,7 +61,9 @@ async function openStage(chromiumPath) {
     closing.push(() => demo.stop());
     const browser = await launch(chromiumPath);
     closing.push(() => browser.close());
-    const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
+    // A context of its own, because one case opens a second tab in it.
+    const context = await browser.newContext({ viewport: { width: 1280, height: 860 } });
+    const page = await context.newPage();
     const errors = watchErrors(page);
     await page.goto(demo.url);
     return { folder, demo, browser, page, errors, uploads: [], close };
@@ -131,7 +133,7 @@ async function refusesAbsurdFiles({ page }) {
     ["workbook.csv", Buffer.from("PK\x03\x04\0\0", "latin1"), /Excel file/],
     ["page.csv", "<!doctype html><html></html>", /web page/],
     ["prices.csv", "article,price\nrope,12\n", /first row must name the columns/],
-    ["nobody.csv", "title,company\nCEO,Acme\n", /lacks the column first_name or last_name/],
+    ["nobody.csv", "title,company\nCEO,Acme\n", /lacks the column "first_name"/],
     ["header.csv", "first_name,last_name\n", /nothing under them/],
     ["quotes.csv", 'first_name,last_name\n"Ada,Lovelace\nAlan,Turing\n', /quote in the row.*line 2/],
     ["huge.csv", Buffer.alloc(25_000_000, "first_name,last_name\n"), /more than 1,000,000 rows/],
@@ -265,7 +267,7 @@ async function waitsAStormOut(stage) {
   await page.getByTestId("import-in-background").click();
   const status = page.getByTestId("import-status");
   await status.filter({ hasText: "Waiting for the server's limit: goes on" }).waitFor({ timeout: 30_000 });
-  assert.ok((await numberIn(page, "curve-refused")) > 0, "the chart shows no refusal");
+  await waitForNumber(page, "curve-refused", 1);
 
   await page.getByTestId("import-background").click();
   await setMood(page, "bucket", "20 requests/s");
@@ -314,14 +316,14 @@ async function importsInBatches(stage) {
 
 async function cancelsHalfWay(stage) {
   const { page } = stage;
-  const { csv } = await another(stage, { rows: 120, seed: 3 });
+  const { csv } = await another(stage, { rows: 80, seed: 3 });
   await page.getByTestId("import-start").click();
-  await waitForNumber(page, "count-imported", 50);
+  await waitForNumber(page, "count-imported", 30);
   await page.getByTestId("import-cancel").click();
   const counts = await reported(page);
   const sum = Object.values(counts).reduce((total, each) => total + each, 0);
-  assert.equal(sum, 120, JSON.stringify(counts));
-  assert.ok(counts.imported >= 50 && counts.skipped > 0, JSON.stringify(counts));
+  assert.equal(sum, 80, JSON.stringify(counts));
+  assert.ok(counts.imported >= 30 && counts.skipped > 0, JSON.stringify(counts));
   assert.equal(counts.unknown, 0, JSON.stringify(counts));
   stage.uploads.push({ csv, arrived: counts.imported });
   return JSON.stringify(counts);
@@ -329,9 +331,9 @@ async function cancelsHalfWay(stage) {
 
 async function goesOnAfterAReload(stage) {
   const { page } = stage;
-  const { csv, people } = await another(stage, { rows: 80, seed: 4 });
+  const { csv, people } = await another(stage, { rows: 50, seed: 4 });
   await interruptAt(page, 20);
-  const found = page.getByTestId("found-import").filter({ hasText: /file-4\.csv: \d+ of 80 done/ });
+  const found = page.getByTestId("found-import").filter({ hasText: /file-4\.csv: \d+ of 50 done/ });
   await found.filter({ hasText: "Choose the same file again to go on" }).waitFor();
 
   await choose(page, "file-4.csv", csv);
@@ -345,7 +347,7 @@ async function goesOnAfterAReload(stage) {
   const { imported, alreadyThere, duplicate, ...others } = counts;
   assert.deepEqual(
     [imported + alreadyThere + duplicate, others],
-    [80, { failed: 0, skipped: 0, unknown: 0 }],
+    [50, { failed: 0, skipped: 0, unknown: 0 }],
   );
   stage.uploads.push({ csv, arrived: people });
   return `${known} of ${people} were done before`;
@@ -353,7 +355,7 @@ async function goesOnAfterAReload(stage) {
 
 async function forgetsAnImport(stage) {
   const { page } = stage;
-  const { csv } = await another(stage, { rows: 60, seed: 5 });
+  const { csv } = await another(stage, { rows: 30, seed: 5 });
   await interruptAt(page, 10);
   await page.getByTestId("found-forget").click();
   await page.getByTestId("found-import").waitFor({ state: "detached" });
@@ -367,7 +369,7 @@ async function forgetsAnImport(stage) {
 
 async function waitsForTheOtherTab(stage) {
   const { page, demo } = stage;
-  const { csv, people } = await another(stage, { rows: 80, seed: 6 });
+  const { csv, people } = await another(stage, { rows: 50, seed: 6 });
   await page.getByTestId("import-start").click();
   await waitForNumber(page, "count-imported", 5);
 
@@ -378,7 +380,7 @@ async function waitsForTheOtherTab(stage) {
   await other.getByTestId("import-start").click();
   await other.getByTestId("import-status").filter({ hasText: "Another tab runs this import" }).waitFor();
   assert.equal(await numberIn(other, "count-imported"), 0);
-  assert.deepEqual(await reported(page), { ...none, imported: people, duplicate: 80 - people });
+  assert.deepEqual(await reported(page), { ...none, imported: people, duplicate: 50 - people });
   const { failed, skipped, unknown } = await reported(other);
   assert.deepEqual([failed, skipped, unknown], [0, 0, 0]);
   await other.close({ runBeforeUnload: false });
@@ -511,9 +513,11 @@ async function choose(page, name, content) {
   const file = path.join(folder, name);
   try {
     await writeFile(file, content);
-    const choosing = page.waitForEvent("filechooser");
-    await page.getByTestId("import-choose").click();
-    await (await choosing).setFiles(file);
+    const [chooser] = await Promise.all([
+      page.waitForEvent("filechooser"),
+      page.getByTestId("import-choose").click(),
+    ]);
+    await chooser.setFiles(file);
     await page.getByTestId("import-problem").or(page.getByTestId("import-check")).first().waitFor();
   } finally {
     await rm(folder, { recursive: true, force: true });

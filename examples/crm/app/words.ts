@@ -90,8 +90,11 @@ export function timeLeft({ etaMs, waiting }: ImportProgress): string {
 export function waitingWords(waiting: ImportProgress["waiting"], now: number): string | null {
   if (waiting === null || waiting.reason === "pace") return null;
   const { message, untilTime = 0 } = waiting;
-  return untilTime > now ? `${message} That is in ${span(untilTime - now)}; nothing is lost.` : message;
+  return untilTime - now > worthCountingMs ? `${message} That is in ${span(untilTime - now)}.` : message;
 }
+
+/** Shorter waits are over before anybody has read how short they are. */
+const worthCountingMs = 2000;
 
 /** How an import moves. */
 export function movingWords({ batchSize, requestsPerSecond, throttled }: ImportProgress): string {

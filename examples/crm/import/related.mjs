@@ -1,6 +1,6 @@
+import { RateLimitService } from "tidegate";
 import { rowId } from "tidegate/import";
 import { relatedRecords, resilientDataProvider } from "tidegate/react-admin";
-import { RateLimitService } from "tidegate";
 import { fold } from "./contact.mjs";
 
 /** @typedef {Pick<import("ra-core").DataProvider, "getList" | "create">} Provider */
@@ -12,7 +12,7 @@ import { fold } from "./contact.mjs";
  * `import_key` made from its name, which is. For a creation may arrive twice without anybody's doing: browsers send a
  * request again when a connection that was kept alive ends before the answer.
  *
- * @param {Provider} dataProvider
+ * @param {Provider} dataProvider as `waiting` makes it
  * @param {"companies" | "tags"} resource
  * @param {string} origin what the keys belong to, as for contacts
  * @param {object} [rest] what else a new one has
@@ -25,31 +25,52 @@ export function relatedByName(dataProvider, resource, origin, rest = {}) {
 }
 
 /**
+ * A provider whose refusals are waited out where they happen. The import learns its pace from what becomes of rows: a row
+ * with a new company costs three requests, and refusals of those two others would make it think that the server takes a
+ * third of what it does.
+ *
+ * @param {Provider} dataProvider
+ * @returns {Provider}
+ */
+export function waiting(dataProvider) {
+  const service = new RateLimitService({
+    // Nobody looks at a spinner, and the import says why it waits: no circuit, and more patience than usual.
+    circuitBreakerThreshold: 1_000_000,
+    maxRetries: 20,
+    retryBudget: null,
+    initialDelayMs: 200,
+    maxDelayMs: 1_000,
+    retryTransient: "idempotent",
+    logLevel: "silent",
+  });
+  return resilientDataProvider(dataProvider, { service, methods: ["getList", "create"], deadlineMs: null });
+}
+
+/**
  * A provider whose `create` answers with the record that has this `import_key` already. By its key and not by its name:
- * whoever works in the CRM may have given it another name since.
+ * whoever works in the CRM may have given it another name since. It hands on what a provider knows and nothing else, so
+ * that the mark is gone by which an import's own requests pass all guards.
  *
  * @param {Provider} dataProvider
  */
-function creatingOnce(given) {
-  const service = new RateLimitService({ circuitBreakerThreshold: 1000000, maxRetries: 1000, retryBudget: null, initialDelayMs: 200, maxDelayMs: 1000, logLevel: "silent" });
-  const dataProvider = resilientDataProvider(given, { service, methods: ["getList", "create"], deadlineMs: null });
+function creatingOnce(dataProvider) {
   return {
     /** @param {string} resource @param {any} params */
-    getList: (resource, {pagination, sort, filter}) => dataProvider.getList(resource, {pagination, sort, filter}),
+    getList: (resource, { pagination, sort, filter }) =>
+      dataProvider.getList(resource, { pagination, sort, filter }),
     /** @param {string} resource @param {any} params */
-    async create(resource, params) {
+    async create(resource, { data }) {
       try {
-        return await dataProvider.create(resource, {data: params.data, meta: { resilience: { idempotent: true } } });
+        return await dataProvider.create(resource, { data, meta: { resilience: { idempotent: true } } });
       } catch (error) {
         if (!isConflict(error)) throw error;
-        const { data } = await dataProvider.getList(resource, {
-          ...params,
+        const found = await dataProvider.getList(resource, {
           pagination: { page: 1, perPage: 1 },
           sort: { field: "id", order: "ASC" },
-          filter: { "import_key@eq": params.data.import_key },
+          filter: { "import_key@eq": data.import_key },
         });
-        if (data[0] === undefined) throw error;
-        return { data: data[0] };
+        if (found.data[0] === undefined) throw error;
+        return { data: found.data[0] };
       }
     },
   };

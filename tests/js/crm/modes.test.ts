@@ -78,9 +78,9 @@ describe.each<[string, Partial<GatewayOptions>]>([
   ["supabase-420", { mode: "supabase-420", limits: { limit: 50, windowMs: 10_000 } }],
   [
     "everything breaks at times",
-    { faults: { unavailable: 0.1, dropBefore: 0.05, dropAfter: 0.1, slow: 0.1 } },
+    { faults: { unavailable: 0.05, dropBefore: 0.03, dropAfter: 0.05, slow: 0.1 } },
   ],
-])("behind a gateway: %s", (_, options) => {
+])("behind a gateway: %s", { timeout: 30_000 }, (_, options) => {
   it("everybody is imported once, and nobody again with the same or a corrected file", async () => {
     const { server, upload } = behind(options);
     const first = await upload(rows);

@@ -33,7 +33,7 @@ export async function checkFile(
   way: Way,
   jobFor: (name: string, rows: ContactFile, way: Way) => ContactJob,
 ): Promise<CheckedFile> {
-  const rows = readContacts(file);
+  const rows = readContacts(await steady(file));
   const { headers, columns, unknown, missing } = await rows.head();
   const job = jobFor(file.name, rows, way);
   const plan = await job.plan();
@@ -55,6 +55,11 @@ export async function checkFile(
   };
 }
 
+/** A copy, unless it is large: browsers refuse to read on in a file that somebody saves, moves or deletes meanwhile. */
+async function steady(file: File): Promise<Blob> {
+  return file.size > copiedBytes ? file : new Blob([await file.arrayBuffer()]);
+}
+
 async function firstOf(rows: ContactFile, most: number, wanted = (_: ContactItem) => true) {
   const items: ContactItem[] = [];
   if (most === 0) return items;
@@ -66,3 +71,4 @@ async function firstOf(rows: ContactFile, most: number, wanted = (_: ContactItem
 }
 
 const rowsShown = 5;
+const copiedBytes = 50_000_000;
