@@ -87,6 +87,12 @@ interface Flight {
   said?: unknown;
 }
 
+/** What became of the rows of a batch, and how often they were judged; and whether that ends the import. */
+interface Landing {
+  rows: (readonly [outcome: ImportOutcome | null, attempts: number])[];
+  stopped: StopReason | null;
+}
+
 /** A row that has no outcome yet: of a source that has it no longer, or one that was sent. */
 interface Held<Row> {
   row: Row;
@@ -413,7 +419,7 @@ export class Engine<Row> {
       if (value !== OPEN) setBits(bits, index - firstOf(segment), value);
     });
     this.ask((desk) => desk.restore(segment, bits));
-    for (let i = 0; i < rows.length; i++) this.#sync(first + i, null);
+    for (let i = 0; i < rows.length; i++) this.#sync(first + i);
     this.#parts.keeper().changed();
   }
 
@@ -495,13 +501,13 @@ export class Engine<Row> {
       const answer = await this.#bounded((signal) => this.#parts.verify?.(item.row, item, signal));
       const latencyMs = this.#now() - started;
       if (answer) return this.#answered(flight, answersOf([this.#asKnown(row, answer)], 1), latencyMs);
-      this.ask((desk) => {
+      const landing = this.#land(flight, (desk) => {
         desk.answered(this.#now(), flight.batch, latencyMs);
         desk.missing(this.#now(), row);
       });
       this.#doubtful.delete(row);
       this.#lookedUpAsKnown.delete(row);
-      this.#landed(flight, NO_ANSWERS, null);
+      this.#landed(flight, landing, NO_ANSWERS, null);
     } catch (error) {
       await this.#failed(flight, error, this.#now() - started);
     }
@@ -588,13 +594,13 @@ export class Engine<Row> {
   #answered(flight: Flight, answers: readonly RowAnswer[], latencyMs: number): void {
     this.isFailing = false;
     this.#hear(flight);
-    this.ask((desk) => {
+    const landing = this.#land(flight, (desk) => {
       desk.answered(this.#now(), flight.batch, latencyMs);
       flight.rows.forEach((row, i) => {
         desk.settle(this.#now(), row, answers[i]?.outcome ?? "unknown");
       });
     });
-    this.#landed(flight, answers, null);
+    this.#landed(flight, landing, answers, null);
   }
 
   async #failed(flight: Flight, error: unknown, durationMs: number): Promise<void> {
@@ -622,7 +628,7 @@ export class Engine<Row> {
     if (wasSent) for (const row of flight.rows) this.#doubtful.add(row);
     before?.();
     this.#hear(flight);
-    this.ask((desk) => {
+    const landing = this.#land(flight, (desk) => {
       const now = this.#now();
       const { batch } = flight;
       if (ending.how === "throttled") desk.throttled(now, batch, ending.hintMs);
@@ -631,7 +637,19 @@ export class Engine<Row> {
       else if (ending.how === "too large") desk.tooLarge(now, batch);
       else desk.refused(now, batch);
     });
-    this.#landed(flight, NO_ANSWERS, problem);
+    this.#landed(flight, landing, NO_ANSWERS, problem);
+  }
+
+  /**
+   * Tells the desk how a batch ended, and asks what that makes of its rows: in one go, because a core that is lost in
+   * between would take the outcomes with it.
+   */
+  #land(flight: Flight, tell: (desk: Desk) => void): Landing {
+    return this.ask((desk) => {
+      tell(desk);
+      const rows = Array.from(flight.rows, (row) => [desk.outcome(row), desk.attempt(row)] as const);
+      return { rows, stopped: desk.stopped() };
+    });
   }
 
   /** What the answer said of the limit counts for the ending that is told next. */
@@ -639,44 +657,60 @@ export class Engine<Row> {
     if (said !== undefined) this.ask((desk) => desk.heard(said, this.#parts.platform.wall()));
   }
 
-  #landed(flight: Flight, answers: readonly RowAnswer[], problem: Problem | null): void {
+  #landed(
+    flight: Flight,
+    { rows, stopped }: Landing,
+    answers: readonly RowAnswer[],
+    problem: Problem | null,
+  ): void {
     this.#flights.delete(flight);
     if (problem) this.#lastProblem = problem;
-    flight.rows.forEach((row, i) => {
-      this.#sync(row, answers[i] ?? (problem && { outcome: "unknown", problem }));
+    const ended = rows.map(([outcome, attempts], i) => {
+      const answer = answers[i] ?? (problem && { problem });
+      return outcome && this.#note(flight.rows[i] as number, outcome, attempts, answer);
     });
     if (this.#flights.size === 0) this.#parts.on.inFlight(false);
-    const reason = this.ask((desk) => desk.stopped());
-    if (reason && !this.stopped) this.#hasStopped(reason, this.#lastProblem);
+    if (stopped && !this.stopped) this.#hasStopped(stopped, this.#lastProblem);
     this.#parts.keeper().changed();
     this.nudge();
+    // The last, because who listens may do anything.
+    for (const row of ended) if (row) this.#parts.on.row(row);
   }
 
-  /** Takes over what the desk has decided of a row. */
-  #sync(index: number, answer: Partial<RowAnswer> | null): void {
-    const { ledger } = this.#parts;
-    if (ledger.outcome(index) !== null) return;
-    let outcome = this.ask((desk) => desk.outcome(index));
+  /** Takes over what the desk has decided of a row without an answer of the server. */
+  #sync(index: number): void {
+    if (this.#parts.ledger.outcome(index) !== null) return;
+    const outcome = this.ask((desk) => desk.outcome(index));
     if (outcome === null) return;
     // It was to be looked up for what another import had sent.
-    if (outcome === "unknown" && !answer && this.#lookedUpAsKnown.has(index)) outcome = "skipped";
-    const row = this.rowOf(index) as Row;
-    const attempts = outcome === "skipped" ? 0 : this.ask((desk) => desk.attempt(index));
-    const { message, code } = (isGood(outcome) ? null : answer?.problem) ?? {};
-    const key = this.#keyOf(index, row);
-    this.#record({ index, row, key, outcome, attempts, id: answer?.id, message, code });
+    const isUnsent = outcome === "unknown" && this.#lookedUpAsKnown.has(index);
+    const attempts = this.ask((desk) => desk.attempt(index));
+    const row = this.#note(index, isUnsent ? "skipped" : outcome, attempts, null);
+    if (row) this.#parts.on.row(row);
   }
 
-  #record(row: ImportRow<Row>): void {
-    const { outcome, attempts, message, code } = row;
+  /** Enters an outcome into the ledger; `null`: it has one. */
+  #note(
+    index: number,
+    outcome: ImportOutcome,
+    asked: number,
+    answer: Partial<RowAnswer> | null,
+  ): ImportRow<Row> | null {
+    const { ledger } = this.#parts;
+    if (ledger.outcome(index) !== null) return null;
+    const row = this.rowOf(index) as Row;
+    const attempts = outcome === "skipped" ? 0 : asked;
+    const { message, code } = (isGood(outcome) ? null : answer?.problem) ?? {};
+    const key = this.#keyOf(index, row);
+    const noted = { index, row, key, outcome, attempts, id: answer?.id, message, code };
     if (attempts > 0) this.#answeredRows++;
     if (attempts > 0 && outcome === "failed") {
       this.#failedRows++;
       if (message) this.#lastProblem = { message, code };
     }
-    this.#parts.ledger.note(row);
-    this.#forget(row.index);
-    this.#parts.on.row(row);
+    ledger.note(noted);
+    this.#forget(index);
+    return noted;
   }
 
   #forget(index: number): void {
@@ -688,7 +722,7 @@ export class Engine<Row> {
   /** After it has stopped: the desk has decided whatever is not on its way. */
   async #settleAll(): Promise<void> {
     while (this.#settled < this.#admitted) {
-      this.#sync(this.#settled++, null);
+      this.#sync(this.#settled++);
       if (this.#turns.due()) await this.#turns.next();
     }
   }

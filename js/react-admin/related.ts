@@ -1,6 +1,14 @@
 /** Records that rows refer to by name: companies, tags. Each is looked up once, and created once where it is missing. */
 
-import { abortReason, aFunction, anObject, checked, type Rules } from "../api.ts";
+import {
+  abortReason,
+  aFunction,
+  anObject,
+  checked,
+  type RateLimitConfig,
+  RateLimitService,
+  type Rules,
+} from "../api.ts";
 import { isConflict } from "./conflict.ts";
 import { callDirect } from "./direct.ts";
 import { type DataRecord, list } from "./lookup.ts";
@@ -22,6 +30,11 @@ export interface RelatedRecordsOptions {
   lookup?: ((names: readonly string[]) => object) | undefined;
   /** Handed to every call of the provider. */
   meta?: object | undefined;
+  /**
+   * What waits out refusals and failures of the server. Default: a service of its own that has much patience: an import
+   * learns its pace from its own requests, and refusals of these would make it think that the server takes less than it does.
+   */
+  service?: RateLimitService | undefined;
 }
 
 /**
@@ -34,6 +47,7 @@ export interface RelatedRecordsOptions {
 export class RelatedRecords {
   readonly #source: { provider: CreatingProvider; resource: string; meta: object | undefined };
   readonly #terms: Terms;
+  readonly #service: RateLimitService;
   readonly #ids = new Map<string, Promise<RelatedId>>();
   #missing = new Map<string, Wanted>();
 
@@ -43,6 +57,7 @@ export class RelatedRecords {
     const given = checked<RelatedRecordsOptions>("options", options, OPTIONS);
     const { field = "name", meta } = given;
     this.#source = { provider: dataProvider, resource, meta };
+    this.#service = given.service ?? new RateLimitService(PATIENT);
     this.#terms = {
       field,
       data: given.data ?? ((name) => ({ [field]: name })),
@@ -58,7 +73,8 @@ export class RelatedRecords {
    *
    * `signal` ends the waiting, and not what others wait for too.
    *
-   * @throws what the provider throws; the signal's reason; TypeError for what cannot be a name.
+   * @throws what the provider throws, but for refusals that outlast the patience of the service: a RateLimitError; the signal's
+   *   reason; TypeError for what cannot be a name.
    */
   async id(name: unknown, signal?: AbortSignal): Promise<RelatedId | null> {
     const text = nameIn(name);
@@ -123,7 +139,11 @@ export class RelatedRecords {
   async #lookUp(names: string[]): Promise<Map<string, RelatedId>> {
     const { field, filterFor } = this.#terms;
     const ids = new Map<string, RelatedId>();
-    for (const record of await list(filterFor(names), this.#source, PER_PAGE)) {
+    const records = await this.#service.executeWithRetry(
+      () => list(filterFor(names), this.#source, PER_PAGE),
+      { idempotent: true },
+    );
+    for (const record of records) {
       const key = keyOf(String(record[field] ?? ""));
       if (!ids.has(key)) ids.set(key, idIn(record));
     }
@@ -135,8 +155,10 @@ export class RelatedRecords {
     const data = { ...(await this.#terms.data(name)) };
     try {
       const params = { data, ...(meta && { meta }) };
-      const answer = (await callDirect(provider, "create", resource, params)) as { data?: DataRecord };
-      return idIn(answer?.data ?? {});
+      const answer = await this.#service.executeWithRetry(() =>
+        callDirect(provider, "create", resource, params),
+      );
+      return idIn((answer as { data?: DataRecord } | undefined)?.data ?? {});
     } catch (error) {
       // Somebody was faster, or the answer to our own first attempt was lost.
       const id = isConflict(error) ? (await this.#lookUp([name])).get(keyOf(name)) : undefined;
@@ -234,10 +256,26 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
+/** Nobody looks at a spinner, and whoever asks for several names at once asks in one request: no circuit, and minutes of time. */
+const PATIENT: Partial<RateLimitConfig> = {
+  maxRetries: 20,
+  initialDelayMs: 200,
+  maxDelayMs: 10_000,
+  maxRetryAfterMs: 600_000,
+  circuitBreakerThreshold: 1_000_000,
+  retryBudget: null,
+  retryTransient: "idempotent",
+  logLevel: "silent",
+};
+
 const OPTIONS: Rules<RelatedRecordsOptions> = {
   field: aName,
   data: aFunction,
   filter: anObject,
   lookup: aFunction,
   meta: anObject,
+  service: {
+    expected: "a RateLimitService",
+    holds: (value) => typeof (value as Partial<RateLimitService> | null)?.executeWithRetry === "function",
+  },
 };

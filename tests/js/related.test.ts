@@ -5,7 +5,7 @@ import postgrestDataProvider, {
 } from "@raphiniert/ra-data-postgrest";
 import { type DataProvider, HttpError } from "ra-core";
 import { describe, expect, test, vi } from "vitest";
-import { RateLimitConfigError } from "../../js/index.ts";
+import { RateLimitConfigError, RateLimitService } from "../../js/index.ts";
 import { RelatedRecords, type RelatedRecordsOptions, relatedRecords } from "../../js/react-admin/related.ts";
 import { resilientDataProvider } from "../../js/react-admin.ts";
 import { serviceOf } from "./react-admin.support.ts";
@@ -231,9 +231,9 @@ describe("failing", () => {
     expect(table.methods).toEqual(["GET", "POST", "GET"]);
   });
 
-  test("a refusal ends all that wait, and nothing more is sent; what was created stays", async () => {
+  test("a refusal that is not waited out ends all that wait, and nothing more is sent; what was created stays", async () => {
     const table = new Table();
-    const related = table.related();
+    const related = table.related({ service: impatient() });
     const refused = new HttpError("Slow down", 429);
     table.failures.push(undefined, undefined, refused);
     const settled = await Promise.allSettled(["A", "B", "C", "D"].map((name) => related.id(name)));
@@ -258,7 +258,7 @@ describe("failing", () => {
   test("of the lookup creates nothing", async () => {
     const table = new Table();
     table.failures.push(new HttpError("Bad Gateway", 502));
-    expect(await rejection(table.related().id("A"))).toMatchObject({ status: 502 });
+    expect(await rejection(table.related({ service: impatient() }).id("A"))).toMatchObject({ status: 502 });
     expect(table.methods).toEqual(["GET"]);
   });
 
@@ -267,7 +267,7 @@ describe("failing", () => {
     process.on("unhandledRejection", unhandled);
     const table = new Table();
     table.failures.push(new HttpError("Bad Gateway", 502));
-    await rejection(table.related().id("A"));
+    await rejection(table.related({ service: impatient() }).id("A"));
     await new Promise((resolve) => setImmediate(resolve));
     process.off("unhandledRejection", unhandled);
     expect(unhandled).not.toHaveBeenCalled();
@@ -308,15 +308,41 @@ test.each([[{}], [["Acme"]], [true]])("%j is an error", async (name) => {
   await expect(new Table().related().id(name)).rejects.toBeInstanceOf(TypeError);
 });
 
-test("guards of ours let it through: the import waits", async () => {
-  const table = new Table();
-  const { service } = serviceOf();
-  const refused = new HttpError("Slow down", 429);
-  table.failures.push(refused);
-  const guarded = resilientDataProvider(table.provider, { service, methods: ["getList", "create"] });
-  expect(await rejection(relatedRecords(guarded, "companies").id("Acme"))).toBe(refused);
-  expect(table.methods).toEqual(["GET"]);
-  expect(service.getMetrics().calls).toBe(0);
+/** Passes everything through. */
+function impatient(): RateLimitService {
+  return new RateLimitService({ enabled: false });
+}
+
+describe("refusals", () => {
+  const refused = () => new HttpError("Slow down", 429);
+
+  test("are waited out, of lookups and of creations", async () => {
+    const table = new Table();
+    table.failures.push(refused(), new HttpError("Bad Gateway", 502), undefined, refused(), undefined);
+    expect(await table.related().id("Acme")).toBe(1);
+    expect(table.methods).toEqual(["GET", "GET", "GET", "POST", "POST"]);
+    expect(table.records.length).toBe(1);
+  });
+
+  test("are the service's business that is given", async () => {
+    const table = new Table();
+    const { service } = serviceOf({ maxRetries: 0 });
+    table.failures.push(refused());
+    expect(await rejection(table.related({ service }).id("Acme"))).toMatchObject({
+      code: "RATE_LIMIT_MAX_RETRIES_EXCEEDED",
+    });
+    expect(service.getMetrics().calls).toBe(1);
+  });
+
+  test("do not reach the guards of a provider: nobody waits twice", async () => {
+    const table = new Table();
+    const { service } = serviceOf();
+    table.failures.push(refused());
+    const guarded = resilientDataProvider(table.provider, { service, methods: ["getList", "create"] });
+    expect(await relatedRecords(guarded, "companies").id("Acme")).toBe(1);
+    expect(table.methods).toEqual(["GET", "GET", "POST"]);
+    expect(service.getMetrics().calls).toBe(0);
+  });
 });
 
 describe("bad input", () => {

@@ -1,6 +1,5 @@
-import { RateLimitService } from "tidegate";
 import { rowId } from "tidegate/import";
-import { relatedRecords, resilientDataProvider } from "tidegate/react-admin";
+import { relatedRecords } from "tidegate/react-admin";
 import { fold } from "./contact.mjs";
 
 /** @typedef {Pick<import("ra-core").DataProvider, "getList" | "create">} Provider */
@@ -12,7 +11,7 @@ import { fold } from "./contact.mjs";
  * `import_key` made from its name, which is. For a creation may arrive twice without anybody's doing: browsers send a
  * request again when a connection that was kept alive ends before the answer.
  *
- * @param {Provider} dataProvider as `waiting` makes it
+ * @param {Provider} dataProvider
  * @param {"companies" | "tags"} resource
  * @param {string} origin what the keys belong to, as for contacts
  * @param {object} [rest] what else a new one has
@@ -22,28 +21,6 @@ export function relatedByName(dataProvider, resource, origin, rest = {}) {
     lookup: (names) => ({ "name@imatch": names.map(samePattern).join("|") }),
     data: (name) => ({ ...rest, name, import_key: rowId({ origin, table: resource }, fold(name)) }),
   });
-}
-
-/**
- * A provider whose refusals are waited out where they happen. The import learns its pace from what becomes of rows: a row
- * with a new company costs three requests, and refusals of those two others would make it think that the server takes a
- * third of what it does.
- *
- * @param {Provider} dataProvider
- * @returns {Provider}
- */
-export function waiting(dataProvider) {
-  const service = new RateLimitService({
-    // Nobody looks at a spinner, and the import says why it waits: no circuit, and more patience than usual.
-    circuitBreakerThreshold: 1_000_000,
-    maxRetries: 20,
-    retryBudget: null,
-    initialDelayMs: 200,
-    maxDelayMs: 1_000,
-    retryTransient: "idempotent",
-    logLevel: "silent",
-  });
-  return resilientDataProvider(dataProvider, { service, methods: ["getList", "create"], deadlineMs: null });
 }
 
 /**
@@ -61,7 +38,7 @@ function creatingOnce(dataProvider) {
     /** @param {string} resource @param {any} params */
     async create(resource, { data }) {
       try {
-        return await dataProvider.create(resource, { data, meta: { resilience: { idempotent: true } } });
+        return await dataProvider.create(resource, { data });
       } catch (error) {
         if (!isConflict(error)) throw error;
         const found = await dataProvider.getList(resource, {

@@ -1,7 +1,7 @@
 import { dataProviderSender } from "tidegate/react-admin";
 import { supabaseSender } from "tidegate/supabase";
 import { tagsOf, toContact } from "./contact.mjs";
-import { relatedByName, waiting } from "./related.mjs";
+import { relatedByName } from "./related.mjs";
 
 /**
  * @typedef {import("./file.mjs").ContactItem} ContactItem
@@ -33,9 +33,8 @@ export const ORIGIN = "tidegate-crm";
  * @returns {import("tidegate/import").Sender<ContactItem>}
  */
 export function contactSender(way, { dataProvider, supabase }, origin = ORIGIN) {
-  const related = waiting(dataProvider);
-  const companies = relatedByName(related, "companies", origin);
-  const tags = relatedByName(related, "tags", origin, { color: TAG_COLOR });
+  const companies = relatedByName(dataProvider, "companies", origin);
+  const tags = relatedByName(dataProvider, "tags", origin, { color: TAG_COLOR });
   const now = new Date();
 
   /** @param {ContactItem} item */

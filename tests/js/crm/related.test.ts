@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { relatedByName, samePattern, waiting } from "../../../examples/crm/import/related.mjs";
+import { relatedByName, samePattern } from "../../../examples/crm/import/related.mjs";
 import { rowId } from "../../../js/import/ids.ts";
 import { FakeServer, httpError, lost, refused } from "./support.ts";
 
 /** Finding, sharing and creating is `relatedRecords`' business; this is about names that are not unique, and keys that are. */
 function relatedOn(server: FakeServer) {
-  return relatedByName(waiting(server.dataProvider), "companies", "test", { sector: "sea" });
+  return relatedByName(server.dataProvider, "companies", "test", { sector: "sea" });
 }
 
 describe("companies and tags", () => {
@@ -35,13 +35,20 @@ describe("companies and tags", () => {
     expect(server.companies).toHaveLength(1);
   });
 
-  it("wait refusals out, and are found when the answer to their creation was lost", async () => {
+  it("wait refusals out", async () => {
     const server = new FakeServer();
-    server.trouble = (resource, _, nth) => {
-      if (nth > 1) return undefined;
-      return resource === "companies" ? lost(true) : refused();
-    };
+    server.trouble = (_resource, _body, nth) => (nth > 1 ? undefined : refused());
     expect(await relatedOn(server).id("Acme")).toBe(1);
+    expect(server.companies).toHaveLength(1);
+  });
+
+  it("are found when the answer to their creation was lost: the row is sent again", async () => {
+    const server = new FakeServer();
+    const related = relatedOn(server);
+    server.trouble = (resource) => (resource === "companies" ? lost(true) : undefined);
+    await expect(related.id("Acme")).rejects.toThrow();
+    server.trouble = () => undefined;
+    expect(await related.id("Acme")).toBe(1);
     expect(server.companies).toHaveLength(1);
   });
 
