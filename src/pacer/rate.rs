@@ -86,10 +86,10 @@ impl Rate {
         }
     }
 
-    /// A limit that an earlier import learned.
+    /// A limit that an earlier import learned, perhaps in a storm: it is soon put to the test.
     pub(super) fn known(limit: f64, ceiling: f64) -> Self {
         let rate = (0.95 * limit).min(ceiling);
-        let curve = Curve::Cubic { from: 0.0, low: rate, climb: CLIMB, stretch: CLIMB, reach: REACH };
+        let curve = Curve::Cubic { from: 0.0, low: rate, climb: TEST, stretch: TEST, reach: REACH };
         Self { rate, limit, remembered: limit, agreed: 1, curve, ..Self::start(ceiling) }
     }
 
@@ -459,6 +459,9 @@ const VERY_DEAR: f64 = 1.5;
 
 /// Seconds from a refusal to the next probe at least, once the limit is known.
 const CLIMB: f64 = 4.0;
+
+/// The same for a limit that was learned earlier.
+const TEST: f64 = 1.0;
 
 /// One refusal in eighty rows at most, once the limit is known.
 const ROWS_PER_LOSS: f64 = 80.0;
