@@ -238,6 +238,36 @@ fn many_that_fail_at_once_are_one_event() {
 }
 
 #[test]
+fn an_outage_is_no_row_s_own_fault() {
+    for idempotent in [true, false] {
+        let config = JobConfig { idempotent, batch: BatchSize::Fixed(1), max_in_flight: 10, ..QUICK };
+        let mut job = Job::new(config, 1);
+        job.add(30);
+        job.close();
+        let (mut now, back) = (1_000, 250_000);
+        loop {
+            let (batch, row) = match job.next(at(now)) {
+                Next::Done => break,
+                Next::Send { batch } => (batch, job.rows(batch)[0]),
+                Next::Verify { batch, row } => (batch, row),
+                Next::Wait { until, .. } | Next::Hungry { until } => {
+                    now = until.expect("nothing is in flight").ticks().max(now + 1);
+                    continue;
+                }
+            };
+            now += 10;
+            if now < back {
+                job.lost(at(now), batch, true);
+            } else {
+                job.answered(at(now), batch, Span::from_ms(10), None);
+                job.settle(at(now), row, Outcome::Ignored);
+            }
+        }
+        assert_eq!((job.counts().imported, job.stopped()), (30, None), "idempotent: {idempotent}");
+    }
+}
+
+#[test]
 fn while_much_fails_nothing_new_is_begun() {
     let mut desk = Desk::new(JobConfig { batch: BatchSize::Fixed(1), ..QUICK }, 1000);
     let mut failed = 0;

@@ -250,8 +250,10 @@ class OneByOne implements PlainDesk {
       this.#shut = Math.max(this.#shut, now + pause);
     }
     const maybeThere = wasSent && !flight.isLookup;
+    // In an outage it is nobody's own fault: rows are given up for what happens to them while others get through.
+    const isOwn = this.#troubles <= 1 || undecided(this.#rows.counts) <= flight.rows.length;
     for (const row of flight.rows) {
-      this.#rows.setBack(row);
+      if (isOwn) this.#rows.setBack(row);
       if (maybeThere) this.#rows.setSent(row, true);
     }
     if (maybeThere && !this.#config.idempotent) for (const row of flight.rows) this.#lookUp(row);

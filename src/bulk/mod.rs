@@ -408,7 +408,7 @@ impl Job {
     }
 
     /// How often the row came to be judged, the present time included: 1 for the first. Refusals because of a limit, or
-    /// because of other rows, do not count; at most 16.
+    /// because of other rows, and outages do not count; at most 16.
     pub fn attempt(&self, row: u32) -> u32 {
         u32::from(self.rows.setbacks(row)).wrapping_add(1)
     }
@@ -534,8 +534,12 @@ impl Job {
         if part.kind == Kind::Whole {
             self.size.slow(length(&part.rows), now.since(sent));
         }
+        // In an outage it is nobody's own fault: rows are given up for what happens to them while others get through.
+        let is_own = self.troubles <= 1 || self.rows.counts().undecided() <= length(&part.rows);
         for row in &part.rows {
-            self.rows.set_back(*row);
+            if is_own {
+                self.rows.set_back(*row);
+            }
             if maybe_applied && part.kind != Kind::Lookup {
                 self.rows.set_sent(*row, true);
             }
@@ -759,8 +763,8 @@ const fn length<T>(items: &[T]) -> u32 {
     items.len() as u32
 }
 
-/// How often a row may come back without an outcome. With the pauses below, that takes more than a minute: a server that is
-/// started anew takes less.
+/// How often a row may come back without an outcome while others get through, or when it is the last one. With the pauses below,
+/// that takes more than a minute: a server that is started anew takes less.
 const MOST_SETBACKS: u8 = 8;
 
 /// Milliseconds before a batch that failed goes again; twice as long each time, give or take a fifth.
