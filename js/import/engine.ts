@@ -742,7 +742,9 @@ export class Engine<Row> {
       return Promise.resolve();
     }
     return new Promise((resolve) => {
-      const wait = time === null ? undefined : this.#parts.waits.add(time, () => this.#wake?.());
+      // Rounding may make it the present, of which the desk would say the same again and again.
+      const until = time !== null && time <= this.#now() ? this.#now() + 1 : time;
+      const wait = until === null ? undefined : this.#parts.waits.add(until, () => this.#wake?.());
       this.#wake = () => {
         this.#wake = null;
         this.#isAwake = false;

@@ -37,7 +37,6 @@ interface Prepared<Row> {
   record: JobRecord;
   journal: Journal;
   known: KeySet;
-  headers: readonly string[] | null;
 }
 
 /** What a job has from whoever made it. */
@@ -70,6 +69,8 @@ export class Job<Row> implements ImportJob<Row> {
   #engine: Engine<Row> | null = null;
   #keeper: Keeper | null = null;
   #total: number | null = null;
+  /** The columns of a CSV file. */
+  #headers: readonly string[] | null = null;
   #report: ImportReport<Row> | null = null;
   #isPaused = false;
   #isElsewhere = false;
@@ -185,10 +186,17 @@ export class Job<Row> implements ImportJob<Row> {
     const failed = this.#report.rows({ outcome: "failed" });
     const source = this.#source;
     if (source.rows || failed.every(({ row }) => row !== undefined)) {
-      return this.#origins.again(failed.map(({ row }) => row as Row));
+      return this.#again(failed.map(({ row }) => row as Row));
     }
     const wanted = new Set(failed.map(({ index }) => index));
-    return this.#origins.again(() => only(source, wanted));
+    return this.#again(() => only(source, wanted));
+  }
+
+  /** Its report has the columns of the same file. */
+  #again(rows: ImportOptions<Row>["rows"]): ImportJob<Row> {
+    const job = this.#origins.again(rows);
+    if (#headers in job) job.#headers = this.#headers;
+    return job;
   }
 
   // ---- before rows are sent
@@ -216,6 +224,7 @@ export class Job<Row> implements ImportJob<Row> {
     const named = this.#options.id ?? (await source.id()) ?? content;
     this.#id = this.#options.id ?? rowId({ origin, table }, `import ${named === "" ? drawn() : named}`);
     this.#ledger = this.#newLedger();
+    this.#headers = (await source.headers()) ?? this.#headers;
     const now = Date.now();
     const record: JobRecord = {
       version: 1,
@@ -236,7 +245,7 @@ export class Job<Row> implements ImportJob<Row> {
         : { store: null }),
     });
     const known = await knownKeys(journal, record);
-    return { scan, total: this.#total, record, journal, known, headers: await source.headers() };
+    return { scan, total: this.#total, record, journal, known };
   }
 
   #newLedger(): Ledger<Row> {
@@ -266,7 +275,7 @@ export class Job<Row> implements ImportJob<Row> {
       ledger: this.#ledger,
       rows: this.#source.rows,
       keyOf: (row) => keyOf(row, this.#options.key),
-      headers: prepared?.headers ?? null,
+      headers: this.#headers,
       stats: { throttled, retries, requests },
       durationMs: this.#platform.now() - started,
       ...{ stopped, storage: this.#storage },

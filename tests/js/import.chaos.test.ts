@@ -1,8 +1,8 @@
 /** Whatever happens at whatever moment: each row ends once, and the server and the reports agree. */
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ImportJob, ImportOptions, ImportReport, ImportRow, OpenStore } from "../../js/import.ts";
 import { MemoryStore } from "../../js/import/journal/memory.ts";
+import type { CheckpointStore, ImportJob, ImportOptions, ImportReport, ImportRow } from "../../js/import.ts";
 import { type Sabotage, sabotageCore } from "./support/broken-core.ts";
 import { type Person, people, refusal, Server, type ServerOptions, VirtualHost } from "./support/import.ts";
 
@@ -34,7 +34,7 @@ class Dice {
 class Disk {
   readonly #store = new MemoryStore();
 
-  page(): { open: OpenStore; close(): void } {
+  page(): { open: CheckpointStore; close(): void } {
     let isClosed = false;
     const get = (target: object, name: PropertyKey): unknown => {
       const value: unknown = Reflect.get(target, name);
@@ -52,6 +52,8 @@ class Disk {
 
 type Kind = "upsert" | "create and look up" | "create";
 
+type Source = (rows: Person[]) => ImportOptions<Person>["rows"];
+
 class World {
   readonly dice: Dice;
   readonly kind: Kind;
@@ -61,7 +63,7 @@ class World {
   host: VirtualHost;
   readonly refused = new Set<string>();
   readonly #seed: number;
-  readonly #source: (rows: Person[]) => ImportOptions<Person>["rows"];
+  readonly #source: Source;
   readonly #options: Partial<ImportOptions<Person>>;
 
   constructor(seed: number) {
@@ -76,7 +78,7 @@ class World {
     const bad = dice.one(0, 0, 0, 0.02, 0.3);
     for (const { email } of this.rows) if (dice.chance(bad)) this.refused.add(email);
     this.server = new Server(this.host, this.#serverOptions());
-    const [isAgain, source] = dice.one<[boolean, World["#source"]]>(
+    const [isAgain, source] = dice.one<[boolean, Source]>(
       [true, (rows) => rows],
       [true, (rows) => () => rows],
       [true, (rows) => () => streamOf(rows)],
@@ -89,7 +91,7 @@ class World {
         this.kind === "upsert"
           ? this.server.sender()
           : this.server.creator({ verifies: this.kind !== "create" }),
-      batchSize: dice.one(undefined, "auto" as const, 1, 3, 25),
+      batchSize: dice.one<number | "auto" | undefined>(undefined, "auto", 1, 3, 25),
       concurrency: dice.one(undefined, 1, 5),
       rate: dice.one(undefined, undefined, 30),
       duplicates: isAgain ? dice.one("first", "last", "report") : "first",
@@ -97,7 +99,8 @@ class World {
       stopWhen: dice.one(null, null, { failedRatio: 0.5, after: 20 }),
       spill: dice.chance(0.3),
       known: dice.one("check", "skip"),
-      id: dice.chance(0.5) ? "chaos" : undefined,
+      // Without one a stream that was interrupted is nobody's.
+      id: !isAgain || dice.chance(0.5) ? "chaos" : undefined,
     };
   }
 
@@ -148,7 +151,7 @@ class World {
     if (dice.chance(0.5)) this.refused.clear();
   }
 
-  async import(checkpoint: OpenStore): Promise<ImportJob<Person>> {
+  async import(checkpoint: CheckpointStore): Promise<ImportJob<Person>> {
     const { createImport } = await import("../../js/import.ts");
     return createImport<Person>({
       rows: this.#source(this.rows),
@@ -213,7 +216,12 @@ function check(world: World, report: ImportReport<Person>, { seen, problems }: R
 }
 
 /** What people, pages, and the core do meanwhile. */
-async function meddle(world: World, job: ImportJob<Person>, sabotage: Sabotage | null, isOver: () => boolean) {
+async function meddle(
+  world: World,
+  job: ImportJob<Person>,
+  sabotage: Sabotage | null,
+  isOver: () => boolean,
+) {
   const { dice, host } = world;
   for (let turn = dice.below(10); turn > 0 && !isOver(); turn--) {
     await host.advance(dice.one(0, 1, 37, 400, 3_000));
@@ -241,7 +249,10 @@ async function meddle(world: World, job: ImportJob<Person>, sabotage: Sabotage |
       case 5: {
         // A listener that does something is as good as a person.
         const doIt = dice.one(
-          () => job.pause(),
+          () => {
+            job.pause();
+            void host.sleep(500).then(() => job.resume());
+          },
           () => job.resume(),
           () => dice.chance(0.2) && job.cancel(),
           () => void job.plan().catch(() => {}),
@@ -300,7 +311,7 @@ afterEach(() => {
 });
 
 describe("an import in chaos", () => {
-  it.each(seeds)("ends each row once (seed %i)", { timeout: 20_000 }, async (seed) => {
+  it.each(seeds)("ends each row once (seed %i)", { timeout: 10_000 }, async (seed) => {
     const sabotage = seed % 3 === 0 ? sabotageCore() : null;
     if (seed % 7 === 0) vi.stubGlobal("WebAssembly", undefined);
     if (sabotage || seed % 7 === 0) vi.resetModules();

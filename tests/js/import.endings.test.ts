@@ -30,7 +30,10 @@ interface Capture {
 const read = (name: string) =>
   JSON.parse(readFileSync(new URL(`../vectors/fixtures/${name}.json`, import.meta.url), "utf8"));
 const { captures } = read("supabase-errors") as { captures: Capture[] };
-const expectations = read("expected") as Record<string, { verdict: string; hintMs?: number; answered?: boolean }>;
+const expectations = read("expected") as Record<
+  string,
+  { verdict: string; hintMs?: number; answered?: boolean }
+>;
 
 describe("what real clients settled with", () => {
   it.each(captures.map((capture) => [capture.id, capture] as const))("%s", async (id, { value }) => {
@@ -70,17 +73,37 @@ describe.each([
     ["408", refusal(408, "Timeout"), { how: "failed", maybeApplied: true }],
     ["500", refusal(500, "Oops"), { how: "failed", maybeApplied: true }],
     ["503", refusal(503, "Down"), { how: "failed", maybeApplied: true }],
-    ["a 503 before anything was sent", refusal(503, "", { sent: false }), { how: "failed", maybeApplied: false }],
-    ["a statement that timed out", refusal(500, "", { code: "57014" }), { how: "failed", maybeApplied: false }],
+    [
+      "a 503 before anything was sent",
+      refusal(503, "", { sent: false }),
+      { how: "failed", maybeApplied: false },
+    ],
+    [
+      "a statement that timed out",
+      refusal(500, "", { code: "57014" }),
+      { how: "failed", maybeApplied: false },
+    ],
     ["a connection of class 08", refusal(503, "", { code: "08006" }), { how: "failed", maybeApplied: true }],
-    ["no connection of the pool", refusal(504, "", { code: "PGRST003" }), { how: "failed", maybeApplied: false }],
-    ["a connection lost within", refusal(503, "", { code: "PGRST001" }), { how: "failed", maybeApplied: true }],
+    [
+      "no connection of the pool",
+      refusal(504, "", { code: "PGRST003" }),
+      { how: "failed", maybeApplied: false },
+    ],
+    [
+      "a connection lost within",
+      refusal(503, "", { code: "PGRST001" }),
+      { how: "failed", maybeApplied: true },
+    ],
     ["40003", refusal(500, "", { code: "40003" }), { how: "failed", maybeApplied: true }],
     ["status 0", refusal(0, "whatever"), { how: "lost", wasSent: true }],
     ["Failed to fetch", new TypeError("Failed to fetch"), { how: "lost", wasSent: true }],
     ["Load failed", new TypeError("Load failed"), { how: "lost", wasSent: true }],
     ["undici", fetchFailed, { how: "lost", wasSent: true }],
-    ["not sent", Object.assign(new TypeError("fetch failed"), { sent: false }), { how: "lost", wasSent: false }],
+    [
+      "not sent",
+      Object.assign(new TypeError("fetch failed"), { sent: false }),
+      { how: "lost", wasSent: false },
+    ],
     ["an AbortError", new DOMException("The user aborted", "AbortError"), { how: "lost", wasSent: true }],
     ["a TimeoutError", new DOMException("Too late", "TimeoutError"), { how: "lost", wasSent: true }],
     ["400", refusal(400, "bad"), { how: "refused" }],
@@ -94,7 +117,11 @@ describe.each([
     ["403", refusal(403, "no"), { how: "stops" }],
     ["a policy before any row", refusal(403, "row-level security", { code: "42501" }), { how: "stops" }],
     ["stops", Object.assign(new Error("no table"), { status: 404, stops: true }), { how: "stops" }],
-    ["a cause", new Error("wrapped", { cause: refusal(429, "Slow down") }), { how: "throttled", hintMs: null }],
+    [
+      "a cause",
+      new Error("wrapped", { cause: refusal(429, "Slow down") }),
+      { how: "throttled", hintMs: null },
+    ],
     ["a cause that stops", new Error("wrapped", { cause: refusal(401, "no") }), { how: "stops" }],
     ["an answer with an error", { error: { message: "no", code: "23514" }, status: 400 }, { how: "refused" }],
   ])("%s", async (_name, error, expected) => {
@@ -122,7 +149,8 @@ describe("a policy of the database", () => {
 });
 
 describe("an error of ours out of a client further in", () => {
-  const ours = (code: string, more: object = {}) => Object.assign(new Error("Please wait"), { code, ...more });
+  const ours = (code: string, more: object = {}) =>
+    Object.assign(new Error("Please wait"), { code, ...more });
 
   it.each([
     "RATE_LIMIT_CIRCUIT_OPEN",

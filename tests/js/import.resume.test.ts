@@ -2,10 +2,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { MemoryStore } from "../../js/import/journal/memory.ts";
+import type { JobRecord } from "../../js/import/journal.ts";
 import {
   createImport,
   findImports,
   forgetImport,
+  type ImportBatch,
   type ImportJob,
   type ImportOptions,
   normalisedEmail,
@@ -141,6 +144,58 @@ describe("an import that was interrupted", () => {
     expect(server.rows).toBe(300);
   });
 
+  it("never sends again what was on its way, wherever it stands in the file by now", async () => {
+    const { page, server } = set(1, { rate: 20 });
+    const send = server.creator({ verifies: false });
+    const neverAnswers = Object.assign(
+      async (batch: ImportBatch<Person>) => {
+        const answer = await send(batch);
+        return server.rows < 20 ? answer : new Promise<never>(() => {});
+      },
+      { origin: send.origin, table: send.table },
+    );
+    const id = "contacts";
+    await page.closeAfter(page.import(server, { send: neverAnswers, id, rows: people(100) }), 10);
+    const { page: next } = later(server, 1);
+    const rows = [...people(3, 500), ...people(100)];
+    const report = await next.host.drive(next.import(server, { send, id, rows }).start());
+    expect(report.unknown).toBeGreaterThan(0);
+    expect(report.imported + report.duplicate + report.unknown).toBe(103);
+    expect(server.rows).toBe(server.people);
+  });
+
+  it("sends a row that failed and was corrected also where nobody can look it up", async () => {
+    const refuses = ({ name }: Person) => (name === "Person 3" ? "no" : undefined);
+    const { page, server } = set(1, { rate: 20, refuses });
+    const send = server.creator({ verifies: false });
+    await page.closeAfter(page.import(server, { send, id: "contacts" }), 60);
+    const { page: next } = later(server, 1);
+    const rows = people(300).map((row) => (row.name === "Person 3" ? { ...row, name: "Corrected" } : row));
+    await next.host.drive(next.import(server, { send, id: "contacts", rows }).start());
+    expect(server.copies.get("p3@example.com")).toBe(1);
+    expect(server.rows).toBe(server.people);
+  });
+
+  it("takes rows for sent of which the journal has lost the keys", async () => {
+    const { page, server } = set(1, { rate: 20 });
+    const store = new MemoryStore();
+    const send = server.creator({ verifies: false });
+    const job = page.import(server, { send, checkpoint: async () => store });
+    await page.closeAfter(job, 60);
+    for await (const { index } of store.segments(job.id)) {
+      const damaged = { job: job.id, index, bits: new Uint8Array(1_024).fill(0b01_01_01_01) };
+      const record = (await store.find(job.id))?.record as JobRecord;
+      await store.create(record);
+      await store.write([{ job: job.id, segments: new Map([[index, damaged]]), notes: new Map() }]);
+    }
+    const { page: next } = later(server, 1);
+    const report = await next.host.drive(
+      next.import(server, { send, checkpoint: async () => store }).start(),
+    );
+    expect(report.unknown).toBe(300);
+    expect(server.rows).toBe(server.people);
+  });
+
   it("is forgotten when it is told to be", async () => {
     const { page, server } = set(1, { rate: 20 });
     await page.closeAfter(page.import(server, { batchSize: 1 }), 10);
@@ -172,6 +227,21 @@ describe("a file that comes again", () => {
     );
     expect(report).toMatchObject({ imported: 1, duplicate: 49 });
     expect(server.rows).toBe(50);
+  });
+
+  it("was not sent where it was cancelled before anybody had asked", async () => {
+    const { page, server } = set(1, { rate: 20 });
+    await page.host.drive(page.import(server, { rows: people(100), send: server.creator() }).start());
+    const { page: next } = later(server, 1);
+    const job = next.import(server, { rows: people(120), send: server.creator() });
+    const running = job.start();
+    await next.host.until(() => job.progress.total > 0);
+    await next.host.advance(1_000);
+    job.cancel();
+    const report = await next.host.drive(running);
+    expect(report.unknown).toBe(0);
+    expect(report.skipped).toBeGreaterThan(50);
+    expect(server.rows).toBe(server.people);
   });
 
   it("asks nobody with known: skip", async () => {
@@ -245,7 +315,10 @@ describe("two tabs", () => {
     await page.host.until(() => first.progress.total > 0);
     await page.host.advance(1_000);
     const other = second.start();
+    // However slow the disk is, the first one must not end before.
+    first.pause();
     while (second.progress.waiting?.reason !== "other-tab") await page.host.advance(5);
+    first.resume();
     expect(second.progress.state).toBe("waiting");
     expect((await page.host.drive(one)).imported).toBe(300);
     const report = await page.host.drive(other);

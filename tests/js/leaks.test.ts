@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { bytesOf } from "../../js/text.ts";
-import * as glue from "../../pkg/core.js";
 import { text } from "../../pkg/core.inline.js";
+import * as glue from "../../pkg/core.js";
 
 /** What is used and given back leaves nothing in the core: neither memory nor places for objects of JavaScript. */
 describe("the core keeps nothing of", () => {

@@ -37,6 +37,11 @@ export class VirtualHost implements Host {
       signal?.addEventListener("abort", wake, { once: true });
     });
 
+  /** How many wait for a time to come. */
+  get sleeping(): number {
+    return this.#sleepers.size;
+  }
+
   /** The machine sleeps: the clock goes on, and nobody is woken at the right time. */
   jump(ms: number): void {
     this.#now += ms;
