@@ -379,8 +379,8 @@ function assertSingleOwner(owners, name, { inputs }) {
   }
 }
 
-/** Checks of data, without a state; the error among them is told by its name. */
-const STATELESS = new Set(["js/import/journal/store.ts"]);
+/** Without a state, and not worth a file that every entry has to load; the error among them is told by its name. */
+const STATELESS = new Set(["js/import/journal/store.ts", "js/turns.ts"]);
 
 /** Source maps carry our sources, so that a debugger shows TypeScript; the encoded core in them would be its third copy. */
 function withoutCore(map) {

@@ -1,5 +1,6 @@
 /** For tests of applications: time that moves when it is told to, and a server that answers by a script. */
 
+import { nextTask } from "./turns.ts";
 import type { Host } from "./types.ts";
 
 export interface ManualHostOptions {
@@ -92,7 +93,7 @@ export class ManualHost implements Host {
       } else if (idle > PATIENCE) {
         throw new Error("Nobody sleeps, and the promise is still pending.");
       }
-      if (pending) await otherTasks();
+      if (pending) await nextTask();
     }
     return promise;
   }
@@ -135,18 +136,6 @@ function responseOf({
 /** Lets everything happen that needs no time. */
 async function settled(): Promise<void> {
   for (let turn = 0; turn < TURNS; turn++) await Promise.resolve();
-}
-
-/** After what waits for its turn in this process. Not by a timer: tests replace those. */
-function otherTasks(): Promise<void> {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
 }
 
 /** Tasks of others: some tenths of a second. */

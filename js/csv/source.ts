@@ -1,3 +1,4 @@
+import { Turns } from "../turns.ts";
 import { Decoder } from "./decoder.ts";
 import { digestOf } from "./digest.ts";
 import { CsvError } from "./errors.ts";
@@ -7,7 +8,6 @@ import { isStream, type Pieces, piecesOf } from "./input.ts";
 import { type CsvRecord, type Dialect, Records } from "./records.ts";
 import { rowErrors } from "./rows.ts";
 import { refuseOtherFiles, refuseOtherTexts } from "./sniff.ts";
-import { Turns } from "./turn.ts";
 import type { CsvHead, CsvInput, CsvItem, CsvOptions, CsvRow, CsvSource } from "./types.ts";
 
 /**

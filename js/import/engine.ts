@@ -1,6 +1,7 @@
 /** The loop of an import: asks the desk what to do, does it, and tells what became of it. */
 
 import { abortReason, type Platform, type RateLimitService, type Waits } from "../api.ts";
+import { Turns } from "../turns.ts";
 import { coreDesk } from "./core-desk.ts";
 import {
   type Desk,
@@ -31,7 +32,6 @@ import { plainDesk } from "./plain-desk.ts";
 import type { ImportOutcome, ImportRow, ImportStop, RowProblem } from "./public.ts";
 import { keyOf, type Look, type Scan } from "./scan.ts";
 import { type RowReader, type RowSource, wordsOf } from "./source.ts";
-import { Turns } from "./turns.ts";
 import type { ImportItem, ItemAnswer, Sender } from "./types.ts";
 import { stopWords } from "./words.ts";
 

@@ -1,6 +1,7 @@
 /** An import as its owner holds it: begins, is paused, tells how it goes, ends. */
 
 import { Emitter, type Platform, platform, type RateLimitService, Waits } from "../api.ts";
+import { Turns } from "../turns.ts";
 import { type SteadyAlarm, steadyAlarm } from "./alarm.ts";
 import { Engine, type Pulse, skipped } from "./engine.ts";
 import { ImportError } from "./errors.ts";
@@ -26,7 +27,6 @@ import type {
 import { progressOf, reportOf } from "./report.ts";
 import { keyOf, Scan } from "./scan.ts";
 import { type RowSource, sourceOf } from "./source.ts";
-import { Turns } from "./turns.ts";
 import { stopWords, waitingOf } from "./words.ts";
 
 /** What is known once the rows were looked through. */

@@ -168,7 +168,7 @@ function ofFile(headers: readonly string[], chosen: readonly Entry<unknown>[]): 
 function ofObjects(rows: readonly unknown[], chosen: readonly Entry<unknown>[]): Columns {
   const names = new Set<string>();
   for (const row of [...rows.slice(0, LOOKED_AT), ...chosen.map(({ row }) => row)]) {
-    if (isObject(row)) for (const name of Object.keys(row)) names.add(name);
+    for (const name of namesOf(row)) names.add(name);
   }
   const columns = [...names];
   return [columns, (row) => (isObject(row) ? columns.map((name) => fieldOf(row, name)) : [])];
@@ -183,8 +183,21 @@ function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }
 
+/** Of somebody else's object: a getter that throws is an empty cell. */
 function fieldOf(row: object, name: string): unknown {
-  return Object.hasOwn(row, name) ? row[name as keyof typeof row] : undefined;
+  try {
+    return Object.hasOwn(row, name) ? row[name as keyof typeof row] : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function namesOf(row: unknown): string[] {
+  try {
+    return isObject(row) ? Object.keys(row) : [];
+  } catch {
+    return [];
+  }
 }
 
 /** With a byte order mark, without which Excel does not take the file for UTF-8. */

@@ -2,6 +2,7 @@
 
 import { abortReason, onAbort } from "../api.ts";
 import type { CsvItem } from "../csv/types.ts";
+import { Turns } from "../turns.ts";
 import { ImportError } from "./errors.ts";
 import { rowKey } from "./ids.ts";
 import { murmurOf } from "./journal/hash.ts";
@@ -9,7 +10,6 @@ import { SEGMENT_ROWS } from "./journal/store.ts";
 import { KeySet, keyHash } from "./key-set.ts";
 import type { ImportOptions, RowProblem, RowVerdict } from "./public.ts";
 import { type RowSource, wordsOf } from "./source.ts";
-import { Turns } from "./turns.ts";
 
 /** What becomes of a row. `key` is "" where it has none. */
 export type Look =

@@ -1,9 +1,9 @@
 /** What rows come from, whatever it is, as one thing to read. */
 
 import { RateLimitConfigError } from "../api.ts";
+import { nextTask, Turns } from "../turns.ts";
 import { ImportError } from "./errors.ts";
 import type { ImportRows } from "./public.ts";
-import { nextTask, Turns } from "./turns.ts";
 
 export interface RowSource<Row> {
   /** The rows, where they are at hand: an array. Only as many as it had at first count, and nobody may change them. */

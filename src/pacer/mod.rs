@@ -216,8 +216,8 @@ impl Pacer {
     }
 
     /// May a request go? Follows the curve to `now`; asking again at the same `now` gives the same answer.
-    pub fn check(&mut self, now: Instant) -> Decision {
-        let now = self.arrive(now);
+    pub fn check(&mut self, asked: Instant) -> Decision {
+        let now = self.arrive(asked);
         let late = self.gate.asked(now, now > self.answered);
         if late >= OVERSLEPT {
             self.rate.hold(late);
@@ -226,7 +226,9 @@ impl Pacer {
         let held = self.held(now);
         self.gate.promise(held.and_then(|(until, _)| until));
         self.hold = held.map(|(_, reason)| reason);
-        held.map_or(Decision::Proceed, |(until, reason)| Decision::Wait { until: until.map(instant), reason })
+        // Never for a time that has come: whoever asked again then would ask for ever.
+        let later = |until| instant(until).max(asked.plus(Span::from_ms(1)));
+        held.map_or(Decision::Proceed, |(until, reason)| Decision::Wait { until: until.map(later), reason })
     }
 
     /// Notes that a request goes, with so many rows. Call it only after [`Pacer::check`] said "proceed".

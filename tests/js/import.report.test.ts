@@ -344,3 +344,22 @@ describe("progress", () => {
     expect(progressOf({ ...facts, total: 10 })).toMatchObject({ pending: 1, inFlight: 1 });
   });
 });
+
+describe("rows of somebody else's making", () => {
+  it("have empty cells where they throw", () => {
+    const { proxy, revoke } = Proxy.revocable({ name: "gone" }, {});
+    revoke();
+    const moody = {
+      name: "Ann",
+      get age(): number {
+        throw new Error("Nobody asks that.");
+      },
+    };
+    const report = reportOf(factsOf([moody, proxy], [failed("no"), failed("gone")]));
+    expect(report.toCSV().split("\r\n").slice(0, 3)).toEqual([
+      "\uFEFFname,age,import_outcome,import_message",
+      "Ann,,failed,no",
+      ",,failed,gone",
+    ]);
+  });
+});

@@ -7,7 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { root } from "../../../js/steps.mjs";
 import { killedImport, wrongIn } from "../../js/support/import-kill.mjs";
-import { begin, ended, openStage, ready, until } from "./stage.mjs";
+import { begin, ended, openStage, ready } from "./stage.mjs";
 import { openTab, removeProfile } from "./tab.mjs";
 
 const { seededRandom } = await import(pathToFileURL(path.join(root, "examples", "crm", "seeded.mjs")));
@@ -187,7 +187,7 @@ async function openHome(stage, isProfile) {
   return {
     async page() {
       tab = await openTab(stage.chromiumPath, stage.site, { profile });
-      await until(() => tab.evaluate(() => globalThis.lab !== undefined));
+      await ready(tab);
       return tab;
     },
     kill: () => tab.kill(),

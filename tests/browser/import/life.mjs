@@ -1,7 +1,7 @@
 // What happens to a laptop while an import runs: the network goes for a minute, it sleeps for eight hours, its owner looks
 // at another tab for minutes.
 import { setTimeout as delay } from "node:timers/promises";
-import { begin, ended, openStage, until } from "./stage.mjs";
+import { begin, ended, openStage, ready, until } from "./stage.mjs";
 import { openTab } from "./tab.mjs";
 
 /** @returns {Promise<{ missed: string[] }>} and the figures of each scene */
@@ -39,7 +39,8 @@ export async function measure({ chromiumPath, rows = 2_000, only = "" }) {
 const RATE = 25;
 
 async function prepared(stage, number, rows) {
-  const gateway = await stage.gateway({ mode: "bucket", limits: { rate: RATE, burst: RATE }, lost: 0.01 });
+  const limits = { rate: RATE, burst: RATE };
+  const gateway = await stage.gateway({ mode: "bucket", limits, lost: 0.01, http2: true });
   const order = { through: "supabase-js", gateway, rows: { run: `life-${number}`, count: rows } };
   const options = { batchSize: 1, checkpoint: true };
   return { gateway, options, order: { ...order, options }, expected: (rows / RATE) * 1_000 };
@@ -58,9 +59,10 @@ const SCENES = {
         await begin(page, order);
         await sent(page, order.rows.count / 4);
         await context.setOffline(true);
-        await delay(1_000);
+        // What the page had handed over before still goes: this is no cable that is pulled.
+        await until(() => page.evaluate(() => globalThis.lab.progress().inFlight === 0));
         const before = gateway.counts().requests;
-        await delay(OFFLINE_MS - 1_000);
+        await delay(OFFLINE_MS);
         const sentMeanwhile = gateway.counts().requests - before;
         const { pending } = await page.evaluate(() => globalThis.lab.progress());
         const online = performance.now();
@@ -146,7 +148,7 @@ function movableClock(monotonic) {
 async function hides(stage, order, flags) {
   const tab = await openTab(stage.chromiumPath, stage.site, { flags });
   try {
-    await until(() => tab.evaluate(() => globalThis.lab !== undefined));
+    await ready(tab);
     await tab.hide();
     await until(() => tab.evaluate(() => document.visibilityState === "hidden"));
     await tab.evaluate(noteTicks);

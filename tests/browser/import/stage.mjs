@@ -1,6 +1,7 @@
 // What an import needs to be tried: the package in a page, Postgres behind a gateway, a browser.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
+import { constants } from "node:http2";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
@@ -8,6 +9,7 @@ import { build } from "esbuild";
 import { root } from "../../../js/steps.mjs";
 import { installPacked } from "../../packaging/pack.mjs";
 import { launch, listen, pageWithImportMap, serveFiles } from "../harness.mjs";
+import { listenSecurely } from "./tls.mjs";
 
 const here = (name) => path.join(root, "tests", "browser", "import", name);
 const server = (name) => import(pathToFileURL(path.join(root, "examples", "crm", "server", name)));
@@ -20,11 +22,12 @@ export const LATENCY_MS = [50, 150];
 
 /**
  * Resolves with
- * - `gateway(settings)`: a gateway with an unspent limit: `{ url, key, counts(), serviceMs(), close() }`
- * - `open(address?)`: a page of a context of its own; `context.close()` ends both
- * - `site`: where the page is; `peopleOf(run)`: what Postgres has of a run
+ * - `gateway(settings)`: a gateway with an unspent limit: `{ url, key, counts(), serviceMs(), lost(), close() }`
+ * - `open()`: a page in a context of its own, `{ context, page }`
+ * - `site`: where that page is; `peopleOf(run)`: what Postgres has of a run
+ * - `app`, `backend`, `browser`, `chromiumPath`: what they are made of
  */
-export async function openStage(chromiumPath, { browser: wanted = true } = {}) {
+export async function openStage(chromiumPath) {
   const closing = [];
   const close = async () => {
     for (const end of closing.reverse()) await end();
@@ -38,14 +41,13 @@ export async function openStage(chromiumPath, { browser: wanted = true } = {}) {
     owned(app, () => app.remove());
     const backend = owned(await startBackend());
     const site = owned(await serveFiles(await siteOf(path.join(app.folder, "node_modules", "tidegate"))));
-    const browser = wanted ? owned(await launch(chromiumPath)) : null;
+    const browser = owned(await launch(chromiumPath));
     return {
       app,
       backend,
       browser,
       chromiumPath,
       site: site.origin,
-      owned,
       close,
       gateway: (settings) => openGateway(backend, settings),
       peopleOf: (run) => peopleOf(backend, run),
@@ -83,24 +85,30 @@ async function siteOf(folder) {
 const MOUNT = "/tidegate/";
 
 async function openPage(browser, origin) {
-  const context = await browser.newContext();
+  const context = await browser.newContext({ ignoreHTTPSErrors: true });
   const page = await context.newPage();
   await ready(page, origin);
   return { context, page };
 }
 
-/** Goes to the page, and waits until its `lab` is there. */
+/** Goes to the page, or waits for one that is on its way, until its `lab` is there. */
 export async function ready(page, origin) {
-  await page.goto(origin);
-  await page.waitForFunction(() => globalThis.lab !== undefined);
+  if (origin) await page.goto(origin);
+  else
+    await until(() =>
+      page.evaluate(() => location.protocol === "http:" && document.readyState === "complete"),
+    );
+  // What keeps it from coming is thrown here.
+  await page.evaluate(() => import("/lab.js").then(() => {}));
 }
 
 /**
- * @param settings those of the gateway, and `latencyMs`: from and to; `lost`: the share of answers that end after their
- *   headers. A connection that ends before them is none that a test of rows without ids can use: Chromium then sends a
- *   POST again by itself, on whatever connection it had used before.
+ * @param given the gateway's settings, and `latencyMs`: from and to; `http2`: speaks that; `lost`: the share of answers that
+ *   end after their headers. A connection over HTTP/1.1 that ends before them is of no use to a test of rows without ids:
+ *   Chromium then sends a POST again by itself.
  */
-async function openGateway(backend, { latencyMs = LATENCY_MS, lost = 0, seed = 1, ...settings } = {}) {
+async function openGateway(backend, given = {}) {
+  const { latencyMs = LATENCY_MS, lost = 0, seed = 1, http2 = false, ...settings } = given;
   const forward = forwardTo(backend.url);
   const random = seededRandom(seed);
   const served = { requests: 0, ms: 0, lost: 0 };
@@ -122,9 +130,9 @@ async function openGateway(backend, { latencyMs = LATENCY_MS, lost = 0, seed = 1
     return response;
   };
   const gateway = createGateway({ upstream, ...settings });
-  const { origin, close } = await listen(async (incoming, outgoing) => {
+  const { origin, close } = await (http2 ? listenSecurely : listen)(async (incoming, outgoing) => {
     const answer = await gateway.handle(await requestOf(incoming));
-    if (answer === null) incoming.socket.destroy();
+    if (answer === null) (incoming.stream ?? incoming.socket).destroy();
     else await respond(answer, outgoing);
   });
   return {
@@ -142,7 +150,9 @@ async function openGateway(backend, { latencyMs = LATENCY_MS, lost = 0, seed = 1
 const LOST = "x-lost";
 
 async function requestOf(incoming) {
-  const { method, url, headers } = incoming;
+  const { method, url } = incoming;
+  // Those of HTTP/2 itself are none that a Request takes.
+  const headers = Object.entries(incoming.headers).filter(([name]) => !name.startsWith(":"));
   const chunks = await incoming.toArray();
   const body = method === "GET" || method === "HEAD" ? null : Buffer.concat(chunks);
   return new Request(new URL(url, "http://localhost"), { method, headers, body });
@@ -150,13 +160,16 @@ async function requestOf(incoming) {
 
 async function respond(answer, outgoing) {
   const body = Buffer.from(await answer.arrayBuffer());
-  if (answer.statusText !== "") outgoing.statusMessage = answer.statusText;
+  if (answer.statusText !== "" && outgoing.req.httpVersionMajor === 1) {
+    outgoing.statusMessage = answer.statusText;
+  }
   outgoing.writeHead(answer.status, Object.fromEntries(answer.headers));
   if (!answer.headers.has(LOST)) return outgoing.end(body);
   outgoing.flushHeaders();
   // So that they are on their way before the end.
   await delay(2);
-  outgoing.destroy();
+  if (outgoing.stream) outgoing.stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  else outgoing.destroy();
 }
 
 /** Rows of a run in Postgres, and how many different people they are. */

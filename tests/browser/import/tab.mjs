@@ -15,7 +15,7 @@ import { CHROMIUM_ARGS } from "../harness.mjs";
  */
 export async function openTab(chromiumPath, address, { flags = [], profile } = {}) {
   const folder = profile ?? (await mkdtemp(path.join(tmpdir(), "tidegate-profile-")));
-  const own = ["--headless", "--remote-debugging-port=0", `--user-data-dir=${folder}`];
+  const own = ["--headless", "--remote-debugging-port=0", `--user-data-dir=${folder}`, TRUSTING];
   const child = spawn(chromiumPath, [...own, ...CHROMIUM_ARGS, ...flags, "about:blank"], {
     stdio: ["ignore", "ignore", "pipe"],
   });
@@ -47,6 +47,9 @@ export async function openTab(chromiumPath, address, { flags = [], profile } = {
     throw error;
   }
 }
+
+/** The gateway's certificate is its own. */
+const TRUSTING = "--ignore-certificate-errors";
 
 /** Processes of a browser that was killed may be writing for a moment. */
 export function removeProfile(folder) {
