@@ -48,6 +48,11 @@ const SUITES = [
   { group: "package", title: "Package: what is published", run: own("./packaging/run.mjs") },
   { group: "package", title: "Package: sizes", run: packageSizes },
   { group: "browser", title: "Browser: the package in Chromium", run: inChromium("./browser/package.mjs") },
+  {
+    group: "browser",
+    title: "Browser: imports, their journal and their tabs",
+    run: inChromium("./browser/import.mjs"),
+  },
   { group: "browser", title: "Browser: an import through the CRM", run: inChromium("./browser/crm.mjs") },
   { group: "demo", title: "Demo: 60 rows without a browser", run: demo },
 ];
