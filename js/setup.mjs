@@ -1,4 +1,4 @@
-// Makes a fresh clone ready: `node js/setup.mjs`. The demo and the tests begin with it. Every step looks first whether
+// Makes a fresh clone ready: `node js/setup.mjs`, with `--example` for examples/crm too. The demo and the tests begin with it. Every step looks first whether
 // it is needed, so a second run takes a second and an interrupted one goes on where it was.
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -139,7 +139,7 @@ export function npm() {
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await setup().catch((error) => {
+  await setup({ example: process.argv.includes("--example") }).catch((error) => {
     console.error(error instanceof StepError ? `set-up failed: ${error.message}` : error);
     process.exitCode = 1;
   });
