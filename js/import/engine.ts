@@ -356,10 +356,18 @@ export class Engine<Row> {
       } while (whole && !isAtEnd && rows.length < most);
       await this.#lookAndAdmit(rows);
       if (this.stopped || !isAtEnd) return;
+      const { total } = this.#parts;
+      if (total !== null && this.#admitted < total) {
+        throw new Error(
+          `there were ${total} rows when they were looked through, and now there are ${this.#admitted}`,
+        );
+      }
       this.#isRead = true;
       this.ask((desk) => desk.close());
     } catch (error) {
-      this.stop("source", { message: wordsOf(error) }, error);
+      // Its own words say again that the rows could not be read.
+      const { cause = error } = error as { cause?: unknown };
+      this.stop("source", { message: wordsOf(cause) }, error);
     }
   }
 

@@ -213,6 +213,36 @@ describe("an import ends early", () => {
   });
 });
 
+describe("a source that is another one the second time", () => {
+  it("ends the import when rows are missing, and none is counted that is not there", async () => {
+    const { host, server, begin } = set();
+    let opened = 0;
+    const rows = () => people(opened++ === 0 ? 50 : 30);
+    const report = await host.drive(begin({ rows }).start());
+    expect(report.stopped?.reason).toBe("source");
+    expect(report.stopped?.message).toContain(
+      ": there were 50 rows when they were looked through, and now there are 30.",
+    );
+    expect([report.total, report.imported + report.skipped]).toEqual([50, 50]);
+    expect(server.rows).toBe(report.imported);
+  });
+
+  it("says once why it could not be read", async () => {
+    const { host, begin } = set();
+    let opened = 0;
+    async function* rows() {
+      yield* people(30);
+      if (opened++ > 0) throw new Error("the disk is gone");
+      yield* people(20, 30);
+    }
+    const report = await host.drive(begin({ rows: () => rows() }).start());
+    expect(report.stopped?.message).toMatch(
+      /^The rows could not be read any further[^:]*: the disk is gone\.$/,
+    );
+    expect(report.total).toBe(50);
+  });
+});
+
 describe("an import tells how it goes", () => {
   it("in counts that always add up, at most ten times a second", async () => {
     const { host, begin } = set({
