@@ -342,11 +342,9 @@ fn a_lost_row_is_looked_up_where_sending_twice_doubles() {
     assert_eq!(row, 0);
     desk.answer(found, Outcome::Ignored);
 
-    let (unanswered, _) = desk.verify();
-    desk.job.lost(desk.now(), unanswered, true);
-    let (again, row) = desk.verify();
+    let (unanswered, row) = desk.verify();
     assert_eq!(row, 1);
-    desk.answer(again, Outcome::Unknown);
+    desk.job.lost(desk.now(), unanswered, true);
 
     for expected in [2, 3] {
         let (missing, row) = desk.verify();
@@ -357,8 +355,28 @@ fn a_lost_row_is_looked_up_where_sending_twice_doubles() {
     let (batch, rows) = desk.send();
     assert_eq!(rows, [2, 3]);
     desk.answer(batch, Outcome::Ignored);
+    let (again, row) = desk.verify();
+    assert_eq!(row, 1);
+    desk.answer(again, Outcome::Unknown);
     let expected = [Outcome::Imported, Outcome::Unknown, Outcome::Duplicate, Outcome::Duplicate];
     assert_eq!(desk.outcomes(), expected.map(Some));
+}
+
+#[test]
+fn a_lost_row_is_looked_up_when_nobody_writes_it_any_more() {
+    let mut desk = Desk::new(JobConfig { idempotent: false, ..QUICK }, 5);
+    let (batch, _) = desk.send();
+    desk.now += 100;
+    desk.job.lost(desk.now(), batch, true);
+    let lost = desk.now;
+    // Others go on meanwhile.
+    let (batch, rows) = desk.send();
+    assert_eq!(rows, [4]);
+    desk.answer(batch, Outcome::Imported);
+    let early = desk.within(lost + 9_990 - desk.now);
+    assert!(matches!(early, Next::Wait { until: Some(_), reason: Reason::Cooldown }), "{early:?}");
+    let (_, row) = desk.verify();
+    assert_eq!((row, desk.now >= lost + 10_000), (0, true));
 }
 
 #[test]

@@ -781,7 +781,8 @@ export async function skipped(
   }
 }
 
-export type HoldReason = "offline" | "circuit";
+/** `settling`: what was on its way when an earlier run ended may still be written. */
+export type HoldReason = "offline" | "circuit" | "settling";
 
 function outcomeOf(look: Look): ImportOutcome {
   if (look.verdict === "invalid") return "skipped";

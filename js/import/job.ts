@@ -27,7 +27,7 @@ import type {
 import { progressOf, reportOf } from "./report.ts";
 import { keyOf, Scan } from "./scan.ts";
 import { type RowSource, sourceOf } from "./source.ts";
-import { stopWords, waitingOf } from "./words.ts";
+import { type Cooldown, stopWords, waitingOf } from "./words.ts";
 
 /** What is known once the rows were looked through. */
 interface Prepared<Row> {
@@ -339,6 +339,7 @@ export class Job<Row> implements ImportJob<Row> {
     );
     if (this.#isPaused) engine.pause();
     if (this.#cancelling.signal.aborted) this.cancel();
+    if (found) this.#letSettle(engine, found);
     const claimIsLost = (): void => engine.lost(claimLost.reason);
     claimLost.addEventListener("abort", claimIsLost);
     const stopWatching = this.#watch(engine);
@@ -355,6 +356,13 @@ export class Job<Row> implements ImportJob<Row> {
       engine.free();
     }
     return engine.stopped;
+  }
+
+  /** What was on its way when an earlier run ended may still be written: to look for it now would be too early. */
+  #letSettle(engine: Engine<Row>, { updatedAt }: JobRecord): void {
+    const { idempotent, send, verify = send.verify } = this.#options;
+    const ms = Math.min(SETTLING_MS, updatedAt + SETTLING_MS - Date.now());
+    if (!idempotent && verify && ms > 0) engine.hold("settling", this.#platform.now() + ms);
   }
 
   #engineFor({ scan, total, known }: Prepared<Row>, left: Left | null): Engine<Row> {
@@ -465,7 +473,15 @@ export class Job<Row> implements ImportJob<Row> {
     const wall = this.#platform.wall();
     // The host's clock need not be the one on the wall.
     const untilTime = isUntilKnown ? Math.round(wall + (step.until as number) - now) : null;
-    return waitingOf(reason, untilTime, wall, this.#engine?.isFailing);
+    return waitingOf(reason, untilTime, wall, this.#cooldown());
+  }
+
+  #cooldown(): Cooldown {
+    const engine = this.#engine;
+    if (!engine) return "limit";
+    const { open, toVerify } = engine.pulse().counts;
+    if (engine.holding === "settling" || (open === 0 && toVerify > 0)) return "settling";
+    return engine.isFailing ? "failing" : "limit";
   }
 
   #waitReason(now: number): WaitReason | null {
@@ -480,7 +496,7 @@ export class Job<Row> implements ImportJob<Row> {
     if (step?.do !== "wait") return null;
     switch (step.reason) {
       case "held":
-        return engine.holding;
+        return engine.holding === "settling" ? "cooldown" : engine.holding;
       case "paused":
         return "paused";
       case "in-flight":
@@ -516,6 +532,9 @@ const TIMELESS: ReadonlySet<WaitReason> = new Set(["paused", "storage", "other-t
 function drawn(): string {
   return String(Math.random());
 }
+
+/** As long as the core waits before it looks for a row whose answer was lost. */
+const SETTLING_MS = 10_000;
 
 /** Ten times a second is as smooth as anybody sees. */
 const PROGRESS_EVERY_MS = 100;

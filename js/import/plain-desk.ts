@@ -35,9 +35,10 @@ class OneByOne implements PlainDesk {
   #batches = 0;
   /** What came back, and when it may go again. */
   readonly #again = new Map<number, number>();
-  /** No row before was never sent, and none before is to be looked up. */
+  /** Rows that are to be looked up, in their order, and from when on. */
+  readonly #doubts = new Map<number, number>();
+  /** No row before was never sent. */
   #fresh = 0;
-  #lost = 0;
   #closed = false;
   #paused = false;
   /** `null`: until `release`. */
@@ -103,7 +104,7 @@ class OneByOne implements PlainDesk {
     if (!isOpen && !this.#rows.is(row, "inFlight")) return;
     this.#rows.setSent(row, true);
     if (this.#config.idempotent) return;
-    if (isOpen) this.#lookUp(row);
+    if (isOpen) this.#lookUp(row, 0);
     else for (const flight of this.#flights.values()) flight.isLookup ||= flight.rows.includes(row);
   }
 
@@ -130,9 +131,10 @@ class OneByOne implements PlainDesk {
       return { do: "wait", until: this.#held as number | null, reason: "held" };
 
     const [again, at] = this.#firstAgain();
-    const isLookup = counts.toVerify > 0;
-    const row = isLookup ? this.#nextLost() : at <= now ? again : this.#nextFresh();
-    if (row === undefined) return this.#idle(at);
+    const [doubt, from] = this.#firstDoubt();
+    const isLookup = from <= now;
+    const row = isLookup ? doubt : at <= now ? again : this.#nextFresh();
+    if (row === undefined) return this.#idle(Math.min(at, from));
 
     if (this.#shut > now) return { do: "wait", until: this.#shut, reason: "cooldown" };
     if (this.#flights.size > 0) return { do: "wait", until: null, reason: "in-flight" };
@@ -159,9 +161,9 @@ class OneByOne implements PlainDesk {
     return first;
   }
 
-  #nextLost(): number {
-    this.#lost = this.#rows.find(this.#lost, "toVerify");
-    return this.#lost;
+  #firstDoubt(): [row: number, from: number] {
+    for (const first of this.#doubts) return first;
+    return [0, Number.POSITIVE_INFINITY];
   }
 
   #nextFresh(): number | undefined {
@@ -177,6 +179,7 @@ class OneByOne implements PlainDesk {
   #depart(rows: readonly number[], isLookup: boolean): number {
     for (const row of rows) {
       this.#again.delete(row);
+      this.#doubts.delete(row);
       this.#rows.enter(row, "inFlight");
     }
     this.#flights.set(this.#batches, { rows, isLookup });
@@ -256,8 +259,9 @@ class OneByOne implements PlainDesk {
       if (isOwn) this.#rows.setBack(row);
       if (maybeThere) this.#rows.setSent(row, true);
     }
-    if (maybeThere && !this.#config.idempotent) for (const row of flight.rows) this.#lookUp(row);
-    else this.#later(now, flight);
+    if (maybeThere && !this.#config.idempotent) {
+      for (const row of flight.rows) this.#lookUp(row, now + SETTLING_MS);
+    } else this.#later(now, flight);
     if (this.#troubles >= MOST_TROUBLES) this.stop("trouble");
   }
 
@@ -323,7 +327,7 @@ class OneByOne implements PlainDesk {
 
   #putBack({ rows, isLookup }: Flight, at: number): void {
     for (const row of rows) {
-      if (isLookup) this.#lookUp(row);
+      if (isLookup) this.#lookUp(row, at);
       else this.#reopen(row, at);
     }
   }
@@ -335,11 +339,11 @@ class OneByOne implements PlainDesk {
     else if (at > 0 || row < this.#fresh) this.#again.set(row, at);
   }
 
-  /** Its answer was lost, and to send it again might double it. */
-  #lookUp(row: number): void {
+  /** Its answer was lost, and to send it again might double it: it is looked up, then or later. */
+  #lookUp(row: number, from: number): void {
     const isKnowable = this.#config.verifies && !this.#stopped;
     this.#rows.enter(row, isKnowable ? "toVerify" : "unknown");
-    this.#lost = Math.min(this.#lost, row);
+    if (isKnowable) this.#doubts.set(row, from);
   }
 
   // ---- its life
@@ -368,7 +372,8 @@ class OneByOne implements PlainDesk {
     this.#paused = false;
     this.#held = undefined;
     this.#again.clear();
-    while (this.#rows.counts.toVerify > 0) this.#rows.enter(this.#nextLost(), "unknown");
+    for (const row of this.#doubts.keys()) this.#rows.enter(row, "unknown");
+    this.#doubts.clear();
     this.#fresh = 0;
     this.#skipOpen();
   }
@@ -628,6 +633,9 @@ const LONGEST_HINT_MS = 600_000;
 /** Before a row that failed goes again. */
 const PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
+
+/** Before a row whose answer was lost is looked up: a statement that nobody waits for any more may still write. */
+const SETTLING_MS = 10_000;
 
 /** How often a row may come back without an outcome: with these pauses, more than a minute. */
 const MOST_SETBACKS = 8;

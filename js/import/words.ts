@@ -7,16 +7,16 @@ import type { ImportStop, ImportWaiting, WaitReason } from "./public.ts";
  * milliseconds since 1970.
  *
  * @param untilTime `null`: nobody knows.
- * @param isFailing A cooldown after failures, and not because of a limit.
+ * @param why Of a cooldown: because of a limit, after failures, or until nothing is written any more of what was sent before.
  */
 export function waitingOf(
   reason: WaitReason,
   untilTime: number | null,
   nowTime: number,
-  isFailing = false,
+  why: Cooldown = "limit",
 ): ImportWaiting | null {
   if (reason === "pace" && (untilTime === null || untilTime < nowTime + WORTH_SAYING_MS)) return null;
-  const message = waitingWords(reason, untilTime, nowTime, isFailing);
+  const message = waitingWords(reason, untilTime, nowTime, why);
   return { reason, ...(untilTime !== null && { untilTime }), message };
 }
 
@@ -25,19 +25,18 @@ export function waitingWords(
   reason: WaitReason,
   untilTime: number | null,
   nowTime: number,
-  isFailing = false,
+  why: Cooldown = "limit",
 ): string {
-  const [why, otherwise] = reason === "cooldown" && isFailing ? FAILING : WAITING[reason];
-  return `${why}: goes on ${untilTime === null ? otherwise : whenInWords(untilTime, nowTime)}.`;
+  const [words, otherwise] = reason === "cooldown" ? COOLDOWN[why] : WAITING[reason];
+  return `${words}: goes on ${untilTime === null ? otherwise : whenInWords(untilTime, nowTime)}.`;
 }
 
 /** A wait for the pace between two requests is no wait for people. */
 const WORTH_SAYING_MS = 1_000;
 
 /** Why, and when it goes on where no time is known. */
-const WAITING: Readonly<Record<WaitReason, readonly [why: string, otherwise: string]>> = {
+const WAITING: Readonly<Record<Exclude<WaitReason, "cooldown">, Words>> = {
   pace: ["Keeping to the pace that the server accepts", "with its next answer"],
-  cooldown: ["Waiting for the server's limit", "with its next answer"],
   circuit: ["Requests to this server are held back", "when they are let through again"],
   offline: ["There is no connection", "when there is one again"],
   paused: ["Paused", "when it is resumed"],
@@ -45,7 +44,15 @@ const WAITING: Readonly<Record<WaitReason, readonly [why: string, otherwise: str
   "other-tab": ["Another tab runs this import", "when that one has ended"],
 };
 
-const FAILING = ["The server fails, or does not answer", "with its next answer"] as const;
+const COOLDOWN: Readonly<Record<Cooldown, Words>> = {
+  limit: ["Waiting for the server's limit", "with its next answer"],
+  failing: ["The server fails, or does not answer", "with its next answer"],
+  settling: ["Waiting until rows whose answer was lost can be looked for", "soon"],
+};
+
+export type Cooldown = "limit" | "failing" | "settling";
+
+type Words = readonly [why: string, otherwise: string];
 
 /**
  * The time of day in the user's manner, with the date when it is half a day off or more. Not "in 8 seconds", which is wrong

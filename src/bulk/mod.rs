@@ -25,6 +25,8 @@ mod line;
 mod meter;
 mod rows;
 
+use std::collections::VecDeque;
+
 use crate::pacer::{self, Advertised, Decision, Known, Pacer, PacerConfig, Permit};
 use crate::random::Random;
 use crate::time::{Instant, Span};
@@ -182,8 +184,8 @@ pub struct Job {
     flights: Vec<Option<Flight>>,
     /// All rows before are in the line, in flight or decided.
     fresh: u32,
-    /// No row before is to be verified.
-    lost: u32,
+    /// Rows to be verified, and from when on.
+    doubts: VecDeque<(u32, Instant)>,
     closed: bool,
     paused: bool,
     held: Option<Option<Instant>>,
@@ -222,7 +224,7 @@ impl Job {
             line: Line::default(),
             flights: Vec::new(),
             fresh: 0,
-            lost: 0,
+            doubts: VecDeque::new(),
             closed: false,
             paused: false,
             held: None,
@@ -277,7 +279,7 @@ impl Job {
                 1 => {
                     self.rows.set_sent(row, true);
                     if !self.idempotent {
-                        self.doubt(row);
+                        self.doubt(row, Instant::ZERO);
                     }
                 }
                 2 => self.rows.enter(row, State::Imported),
@@ -337,7 +339,8 @@ impl Job {
             }
             self.held = None;
         }
-        if counts.to_verify > 0 || self.line.first_at().is_some_and(|at| at <= now) {
+        let until = self.first_at();
+        if until.is_some_and(|at| at <= now) {
             return None;
         }
         if !self.line.is_long() {
@@ -345,19 +348,27 @@ impl Job {
                 return None;
             }
             if !self.closed && self.stopped.is_none() {
-                return Some(Next::Hungry { until: self.line.first_at() });
+                return Some(Next::Hungry { until });
             }
         }
-        let until = self.line.first_at();
         Some(wait(until, if until.is_some() { Reason::Cooldown } else { Reason::InFlight }))
     }
 
-    fn next_lost(&mut self) -> Option<u32> {
-        if self.rows.counts().to_verify == 0 {
+    /// When something is to be done again.
+    fn first_at(&self) -> Option<Instant> {
+        let doubt = self.doubts.front().map(|(_, at)| *at);
+        match (doubt, self.line.first_at()) {
+            (Some(doubt), Some(line)) => Some(doubt.min(line)),
+            (doubt, line) => doubt.or(line),
+        }
+    }
+
+    fn next_lost(&mut self, now: Instant) -> Option<u32> {
+        let (row, at) = *self.doubts.front()?;
+        if at > now {
             return None;
         }
-        let row = self.rows.find(self.lost, State::ToVerify)?;
-        self.lost = row;
+        self.doubts.pop_front();
         Some(row)
     }
 
@@ -368,7 +379,7 @@ impl Job {
 
     /// The rows of the next request. Those whose answer was lost come first: somebody may still remember them.
     fn take(&mut self, now: Instant) -> Option<Part> {
-        if let Some(row) = self.next_lost() {
+        if let Some(row) = self.next_lost(now) {
             return Some(Part::now(Vec::from([row]), Kind::Lookup));
         }
         let size = self.size.get();
@@ -545,7 +556,8 @@ impl Job {
             }
         }
         if maybe_applied && !self.idempotent && part.kind != Kind::Lookup {
-            part.rows.iter().for_each(|row| self.doubt(*row));
+            let settled = now.plus(SETTLING);
+            part.rows.iter().for_each(|row| self.doubt(*row, settled));
         } else {
             self.again(now, part);
         }
@@ -588,7 +600,7 @@ impl Job {
     /// Into the line, if anything is sent any more.
     fn put_back(&mut self, mut rows: Vec<u32>, after: Instant, kind: Kind) {
         if kind == Kind::Lookup {
-            return rows.iter().for_each(|row| self.doubt(*row));
+            return rows.iter().for_each(|row| self.doubt(*row, after));
         }
         rows.retain(|row| self.reopen(*row));
         self.line.put(Part { rows, after, kind });
@@ -603,13 +615,13 @@ impl Job {
         self.stopped.is_none()
     }
 
-    /// Its answer was lost, and to send it again might double it.
-    fn doubt(&mut self, row: u32) {
+    /// Its answer was lost, and to send it again might double it: it is looked up, then or later.
+    fn doubt(&mut self, row: u32, at: Instant) {
         if !self.verifies || self.stopped.is_some() {
             return self.rows.enter(row, State::Unknown);
         }
         self.rows.enter(row, State::ToVerify);
-        self.lost = self.lost.min(row);
+        self.doubts.push_back((row, at));
     }
 
     // ---- its life
@@ -647,7 +659,7 @@ impl Job {
         self.paused = false;
         self.held = None;
         self.line = Line::default();
-        while let Some(row) = self.next_lost() {
+        while let Some((row, _)) = self.doubts.pop_front() {
             self.rows.enter(row, State::Unknown);
         }
         self.fresh = 0;
@@ -772,6 +784,10 @@ const FIRST_PAUSE_MS: f64 = 500.0;
 
 /// Milliseconds. Nobody waits longer than half a minute for a server that is back.
 const LONGEST_PAUSE_MS: f64 = 30_000.0;
+
+/// Before a row whose answer was lost is looked up: a statement that nobody waits for any more may still write. Supabase ends
+/// them after 8 s.
+const SETTLING: Span = Span::from_ms(10_000);
 
 /// Failures in a row, and nothing else. The pacer's pauses double up to half a minute: about ten minutes.
 const MOST_TROUBLES: u32 = 24;

@@ -47,10 +47,10 @@ describe("what is said while it waits", () => {
   });
 
   it("tells a limit from a server that fails", () => {
-    expect(waitingWords("cooldown", null, NOW, true)).toBe(
+    expect(waitingWords("cooldown", null, NOW, "failing")).toBe(
       "The server fails, or does not answer: goes on with its next answer.",
     );
-    expect(waitingWords("offline", null, NOW, true)).toContain("no connection");
+    expect(waitingWords("offline", null, NOW, "failing")).toContain("no connection");
   });
 
   it("is nothing where only the pace makes it wait, and not for long", () => {
@@ -60,7 +60,7 @@ describe("what is said while it waits", () => {
       ...{ reason: "pace", untilTime: NOW + 1_000 },
       message: waitingWords("pace", NOW + 1_000, NOW),
     });
-    expect(waitingOf("cooldown", NOW + 5, NOW, true)).toEqual({
+    expect(waitingOf("cooldown", NOW + 5, NOW, "failing")).toEqual({
       ...{ reason: "cooldown", untilTime: NOW + 5 },
       message: "The server fails, or does not answer: goes on in a moment.",
     });
