@@ -50,4 +50,11 @@ describe("an import whose process is killed, and resumed until it is done", () =
     },
     120_000,
   );
+
+  it("has every row once where the server still writes what was on its way at the kill", async () => {
+    const seeds = [200, 201];
+    const slow = { engine, kind: "verified" as const, rows: 40, writeMs: 3_000 };
+    const runs = await Promise.all(seeds.map((seed) => killedImport({ ...slow, seed })));
+    expect(runs.map((run) => wrongIn(run, 40))).toEqual(seeds.map(() => []));
+  }, 180_000);
 });

@@ -21,15 +21,15 @@ const MOST_LIVES = 40;
 /**
  * One import of `rows` rows. It is killed once at least, while it runs, and further times by the toss of a coin.
  *
- * @param {{ engine: string; kind: "idempotent" | "verified" | "unverified"; rows: number; seed: number }} options
- *   engine: the address of a module with `createImport` and `fileStore`
+ * @param {{ engine: string; kind: "idempotent" | "verified" | "unverified"; rows: number; seed: number; writeMs?: number }} options
+ *   engine: the address of a module with `createImport` and `fileStore`; writeMs: how long the server takes to write
  * @returns {Promise<Record<string, any>>} what the last life said of it, and what the server has: `missing` and `doubled`
  *   are places of rows
  */
-export async function killedImport({ engine, kind, rows, seed }) {
+export async function killedImport({ engine, kind, rows, seed, writeMs = 10 }) {
   const random = seededRandom(seed);
   const folder = await mkdtemp(path.join(tmpdir(), "tidegate-kill-"));
-  const server = await startServer(random);
+  const server = await startServer(random, writeMs);
   try {
     let kills = 0;
     for (let lives = 1; lives <= MOST_LIVES; lives++) {
@@ -40,7 +40,7 @@ export async function killedImport({ engine, kind, rows, seed }) {
       const report = await live(given, server, patience, random() * 40);
       if (report === null) kills += 1;
       else if (kills > 0) return { kind, kills, ...report, ...server.found(rows) };
-      else return killedImport({ engine, kind, rows, seed: seed + 1_000_003 });
+      else return killedImport({ engine, kind, rows, seed: seed + 1_000_003, writeMs });
     }
     throw new Error(`It was not done after ${MOST_LIVES} lives`);
   } finally {
@@ -80,7 +80,7 @@ async function live(given, server, patience, ms) {
 }
 
 /** What a person calls a server: it writes, and the answer may get lost; and it refuses what is too much. */
-async function startServer(random) {
+async function startServer(random, writeMs) {
   /** The ids of the rows of each address. @type {Map<string, string[]>} */
   const people = new Map();
   const limiter = tokenBucket(LIMIT);
@@ -97,7 +97,7 @@ async function startServer(random) {
       counts.refused += 1;
       return response.writeHead(429).end();
     }
-    await delay(random() * 10);
+    await delay(request.method === "GET" ? random() * 10 : random() * writeMs);
     const answer =
       request.method === "GET" ? (people.get(searchParams.get("email") ?? "") ?? []) : write(body);
     await delay(random() * 10);
