@@ -33,7 +33,7 @@ import type { ImportOutcome } from "./public.ts";
  * A job of the core; `null`: there is no core. By the seed its few random choices are made. When the core traps,
  * and once it was started anew, everything but `free` throws a DeskLostError.
  */
-export function coreDesk(config: DeskConfig, seed = Math.random()): Desk | null {
+export function coreDesk(config: DeskConfig, seed = 0): Desk | null {
   const mine = instance();
   const handle = mine === 0 ? null : made(config, seed);
   if (handle === null) return null;

@@ -142,7 +142,7 @@ export class Engine<Row> {
 
   constructor(parts: EngineParts<Row>) {
     this.#parts = parts;
-    this.#desk = coreDesk(parts.config) ?? this.#withoutCore();
+    this.#desk = coreDesk(parts.config, parts.platform.random()) ?? this.#withoutCore();
   }
 
   get admitted(): number {

@@ -222,10 +222,12 @@ export class Job<Row> implements ImportJob<Row> {
     const { origin = "", table = "" } = send;
     const content = isAgain ? scan.contentId : (this.#options.id ?? "");
     const named = this.#options.id ?? (await source.id()) ?? content;
-    this.#id = this.#options.id ?? rowId({ origin, table }, `import ${named === "" ? drawn() : named}`);
+    this.#id =
+      this.#options.id ??
+      rowId({ origin, table }, `import ${named === "" ? this.#platform.random() : named}`);
     this.#ledger = this.#newLedger();
     this.#headers = (await source.headers()) ?? this.#headers;
-    const now = Date.now();
+    const now = this.#platform.wall();
     const record: JobRecord = {
       version: 1,
       id: this.#id,
@@ -335,7 +337,7 @@ export class Job<Row> implements ImportJob<Row> {
         isComplete: () => !left?.isIncomplete || engine.isRead,
         lost: (error) => engine.lost(error),
       },
-      (ms) => this.#platform.sleep(ms),
+      this.#platform,
     );
     if (this.#isPaused) engine.pause();
     if (this.#cancelling.signal.aborted) this.cancel();
@@ -361,7 +363,7 @@ export class Job<Row> implements ImportJob<Row> {
   /** What was on its way when an earlier run ended may still be written: to look for it now would be too early. */
   #letSettle(engine: Engine<Row>, { updatedAt }: JobRecord): void {
     const { idempotent, send, verify = send.verify } = this.#options;
-    const ms = Math.min(SETTLING_MS, updatedAt + SETTLING_MS - Date.now());
+    const ms = Math.min(SETTLING_MS, updatedAt + SETTLING_MS - this.#platform.wall());
     if (!idempotent && verify && ms > 0) engine.hold("settling", this.#platform.now() + ms);
   }
 
@@ -377,7 +379,7 @@ export class Job<Row> implements ImportJob<Row> {
         maxInFlight: concurrency ?? 100,
         maxRate: rate ?? null,
         stopWhen,
-        known: recalled(service, origin),
+        known: recalled(service, origin, this.#platform.wall()),
       },
       ...{ scan, total, left, send, key, origin, table, timeoutMs },
       verify: verify?.bind(send),
@@ -431,7 +433,8 @@ export class Job<Row> implements ImportJob<Row> {
 
   #learn(): void {
     const known = this.#engine?.ask((desk) => desk.learned());
-    if (known) remember(this.#options.service, this.#options.send.origin ?? "", known);
+    const { service, send } = this.#options;
+    if (known) remember(service, send.origin ?? "", known, this.#platform.wall());
   }
 
   #notice(message: string, about?: "storage"): void {
@@ -528,10 +531,6 @@ async function earlier(journal: Journal, { id }: JobRecord): Promise<JobRecord |
 
 /** Waits of which nobody knows the end. */
 const TIMELESS: ReadonlySet<WaitReason> = new Set(["paused", "storage", "other-tab"]);
-
-function drawn(): string {
-  return String(Math.random());
-}
 
 /** As long as the core waits before it looks for a row whose answer was lost. */
 const SETTLING_MS = 10_000;

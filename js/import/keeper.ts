@@ -1,5 +1,6 @@
 /** What an import writes down, and takes up again. */
 
+import type { Platform } from "../api.ts";
 import type { Desk } from "./desk.ts";
 import { type JobRecord, type Journal, type RowNote, SEGMENT_ROWS, type Segment } from "./journal.ts";
 import { KeySet } from "./key-set.ts";
@@ -40,18 +41,18 @@ export interface Left {
 export class Keeper {
   readonly #journal: Journal;
   readonly #kept: Kept;
-  readonly #sleep: (ms: number) => Promise<void>;
+  readonly #platform: Pick<Platform, "sleep" | "wall">;
   #record: JobRecord;
   /** How many rows of a segment have their hashes written. */
   readonly #hashed = new Map<number, number>();
   #writing: Promise<void> | null = null;
   #isDirty = false;
 
-  constructor(journal: Journal, record: JobRecord, kept: Kept, sleep: (ms: number) => Promise<void>) {
+  constructor(journal: Journal, record: JobRecord, kept: Kept, platform: Pick<Platform, "sleep" | "wall">) {
     this.#journal = journal;
     this.#record = record;
     this.#kept = kept;
-    this.#sleep = sleep;
+    this.#platform = platform;
   }
 
   /** Something has changed that is worth writing; nobody waits for it. */
@@ -89,7 +90,7 @@ export class Keeper {
     try {
       while (this.#isDirty) {
         await this.#write(false);
-        await this.#sleep(WRITE_EVERY_MS);
+        await this.#platform.sleep(WRITE_EVERY_MS);
       }
     } catch (error) {
       this.#kept.lost(error);
@@ -111,7 +112,7 @@ export class Keeper {
     const notes = ledger.notes();
     this.#record = {
       ...this.#record,
-      updatedAt: Date.now(),
+      updatedAt: this.#platform.wall(),
       total: this.#kept.total,
       counts: { ...ledger.counts },
       incomplete: !this.#kept.isComplete(),

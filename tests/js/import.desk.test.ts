@@ -144,7 +144,7 @@ describe("what is to be done", () => {
   });
 
   it("is the same again for the same seed", () => {
-    const pauses = (seed?: number): (number | null)[] => {
+    const pauses = (seed: number): (number | null)[] => {
       const desk = coreDesk(CONFIG, seed) as Desk;
       desk.add(1);
       desk.close();
@@ -158,7 +158,6 @@ describe("what is to be done", () => {
     };
     expect(pauses(5)).toEqual(pauses(5));
     expect(pauses(5)).not.toEqual(pauses(6));
-    expect(pauses()).not.toEqual(pauses());
   });
 
   it("gives out rows that stay as they are while the core's memory grows", () => {
