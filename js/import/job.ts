@@ -14,6 +14,7 @@ import { Ledger } from "./ledger.ts";
 import { Life, watchCircuit } from "./life.ts";
 import type { Checked } from "./options.ts";
 import { recalled, remember } from "./pace.ts";
+import { SETTLING_MS } from "./plain-desk.ts";
 import type {
   ImportEvents,
   ImportJob,
@@ -531,9 +532,6 @@ async function earlier(journal: Journal, { id }: JobRecord): Promise<JobRecord |
 
 /** Waits of which nobody knows the end. */
 const TIMELESS: ReadonlySet<WaitReason> = new Set(["paused", "storage", "other-tab"]);
-
-/** As long as the core waits before it looks for a row whose answer was lost. */
-const SETTLING_MS = 10_000;
 
 /** Ten times a second is as smooth as anybody sees. */
 const PROGRESS_EVERY_MS = 100;

@@ -635,7 +635,7 @@ const PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 
 /** Before a row whose answer was lost is looked up: a statement that nobody waits for any more may still write. */
-const SETTLING_MS = 10_000;
+export const SETTLING_MS = 10_000;
 
 /** How often a row may come back without an outcome: with these pauses, more than a minute. */
 const MOST_SETBACKS = 8;
