@@ -43,6 +43,8 @@ export const Flag = {
   news: 1,
   /** Somebody waits: `poll` may have something to say. */
   waiters: 2,
+  /** Attempts may begin with the same permit without asking: see `calm.ts`. */
+  calm: 4,
 } as const;
 
 /** The states of the circuit by their number. */

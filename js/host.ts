@@ -32,6 +32,8 @@ export class Clock {
 
   now(): number {
     const wall = Date.now();
+    // Most calls come in the millisecond of another.
+    if (wall === this.#peak && !this.#doubted) return this.#now;
     let now = this.#anchor + wall - this.#anchorWall;
     if (wall < this.#peak || this.#doubted) now = Math.max(now, this.#anchor + this.#elapsed());
     now = Math.max(now, this.#now);
@@ -61,6 +63,7 @@ export class Clock {
 
   #drop(now: number, wall: number): void {
     this.#anchor = now;
+    this.#now = Math.max(this.#now, now);
     this.#anchorWall = wall;
     this.#anchorPerformance = performanceNow();
     this.#peak = wall;

@@ -1,5 +1,6 @@
 import * as glue from "../pkg/core.js";
 import type { Call } from "./call.ts";
+import { Calm } from "./calm.ts";
 import { Flag, Reason, Transition } from "./codes.ts";
 import { alarm, isReady, isReturning, onCoreState, ServiceCore, trapped } from "./core.ts";
 import { type Platform, platform, Waits } from "./host.ts";
@@ -40,6 +41,8 @@ export class Link {
   readonly platform: Platform;
   readonly waits: Waits;
   readonly limits: Limits | null;
+  /** Ends whenever the core is told or asked something. */
+  readonly calm = new Calm();
   readonly #owner: Owner;
   readonly #waiters: Waiters;
   readonly #unwatch: () => void;
@@ -78,6 +81,7 @@ export class Link {
     const core = this.current();
     if (core === null) return undefined;
     try {
+      this.calm.end();
       return question(core);
     } catch (error) {
       this.trapped(error);
@@ -87,6 +91,7 @@ export class Link {
 
   trapped(error: unknown): void {
     this.#core = null;
+    this.calm.forget();
     this.#owner.log().error("The core failed; calls pass through", error);
     trapped(this.platform.now());
   }
@@ -109,6 +114,7 @@ export class Link {
    */
   begin(core: ServiceCore, call: Call): number {
     const { arrival, deadline, priority, group, place } = call;
+    this.calm.end();
     if (place === null) return glue.begin(core.handle, arrival, deadline, priority, group);
     const { weight, concurrency, limit, windowMs } = place;
     const lane = this.#enterLane(core, arrival, call);
@@ -425,6 +431,7 @@ export class Link {
   #coreChanged(state: CoreState): void {
     if (state === "trap") {
       this.#core = null;
+      this.calm.forget();
       this.waits.rearm();
       this.#waiters.coreLost();
     }

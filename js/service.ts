@@ -2,7 +2,7 @@ import * as glue from "../pkg/core.js";
 import { Attempt, type Brought, boundedAttempt, plainAttempt } from "./attempt.ts";
 import { abortReason, Call } from "./call.ts";
 import { CLOSED, circuitState } from "./circuit.ts";
-import { Judgement, Next, phases, Reason, Transition } from "./codes.ts";
+import { Flag, Judgement, Next, phases, Reason, Transition } from "./codes.ts";
 import { merged, type ShellConfig, shellConfig } from "./config.ts";
 import { coreState, type ServiceCore } from "./core.ts";
 import { isRateLimitError, type RateLimitError } from "./errors.ts";
@@ -41,7 +41,7 @@ export interface LaneContext extends CallContext {
 /**
  * Retries, a circuit breaker and a shared cooldown for everything that counts against one server's limits.
  *
- * The loop is here, the decisions are the core's: a call that succeeds costs two calls into it, with numbers only.
+ * The loop is here, the decisions are the core's: a call that succeeds costs at most two calls into it, with numbers only.
  * Without the core calls pass straight through.
  */
 export class RateLimitService {
@@ -257,16 +257,20 @@ export class RateLimitService {
     );
     if (wasm === null) return this.#passThrough(operation, call);
     if (context?.signal?.aborted) throw abortReason(context.signal);
+    const isBounded = this.#isBounded(call);
+    const { calm } = this.link;
     let permit: number;
     try {
-      permit =
-        place === null
-          ? glue.begin(wasm.handle, call.arrival, call.deadline, call.priority, group)
-          : this.link.begin(wasm, call);
+      if (calm.permit !== 0 && place === null && !isBounded) {
+        calm.called(call.arrival, group);
+        permit = calm.permit;
+      } else {
+        permit = this.link.begin(wasm, call);
+      }
     } catch (error) {
       return this.#run(operation, call, this.#leaveOf(this.link.noLeave(call, error), call));
     }
-    if (permit <= 0 || this.#isBounded(call)) return this.#runFrom(operation, call, wasm, permit);
+    if (permit <= 0 || isBounded) return this.#runFrom(operation, call, wasm, permit);
 
     // The first attempt of a plain call stands here and not in `#run`: every async function between the caller and the
     // operation would cost as much as the core.
@@ -345,13 +349,16 @@ export class RateLimitService {
       return;
     }
     const now = this.#platform.now();
+    const { calm } = this.link;
     try {
-      if (slot !== null) this.#limits?.drop(slot);
-      const flags =
-        slot === null
-          ? glue.succeed(wasm.handle, permit, now, started, group)
-          : glue.succeed_in(wasm.handle, permit, now, started, group, slot.lane);
-      if (flags !== 0) this.link.follow(flags);
+      if (slot !== null) {
+        this.#limits?.drop(slot);
+        this.link.follow(glue.succeed_in(wasm.handle, permit, now, started, group, slot.lane));
+      } else if (!calm.succeeded(permit, now - started, group)) {
+        const flags = glue.succeed(wasm.handle, permit, now, started, group);
+        if (flags === Flag.calm) calm.begin(wasm, permit);
+        else this.link.follow(flags);
+      }
     } catch (error) {
       this.link.trapped(error);
     }
@@ -463,6 +470,7 @@ export class RateLimitService {
     const { retryDelayMs = Number.NaN } = place === null ? NO_DELAY : (call.context as LaneContext);
     const now = this.#platform.now();
     if (slot?.kept === false) this.#limits?.drop(slot);
+    this.link.calm.end();
     // biome-ignore format: numbers cross for nothing, so there are many of them: the attempt, the call's use so far, the call, its limits
     return glue.end(
       wasm.handle, permit, now, started, code, hintMs, isOnline(),

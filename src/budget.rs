@@ -48,10 +48,10 @@ impl Budget {
         }
     }
 
-    /// A call begins.
-    pub fn deposit(&mut self, now: Instant) {
+    /// So many calls begin.
+    pub fn deposit(&mut self, now: Instant, calls: u32) {
         if let Some(slice) = self.slice_at(now) {
-            slice.calls = slice.calls.saturating_add(1);
+            slice.calls = slice.calls.saturating_add(calls);
         }
     }
 
@@ -138,7 +138,7 @@ mod tests {
         let mut budget = budget(0.2, 0.0, 10_000);
         assert!(!budget.withdraw(at(0)));
         for _ in 0..10 {
-            budget.deposit(at(0));
+            budget.deposit(at(0), 1);
         }
         assert_eq!(spend_all(&mut budget, at(500)), 2);
         assert_eq!(spend_all(&mut budget, at(20_000)), 0);

@@ -197,6 +197,15 @@ impl Circuit {
         }
     }
 
+    /// Whether it is closed and counts nothing, and a refusal of an attempt with this permit would be counted: then it
+    /// makes no difference to it who asks, and what succeeds. A ratio has to hear of every success.
+    pub fn is_calm(&self, permit: &Permit) -> bool {
+        matches!(self.state, State::Closed)
+            && matches!(self.config.trip, Trip::Events | Trip::InARow)
+            && self.consecutive == 0
+            && permit.sequence() > self.counted.max(self.epoch)
+    }
+
     /// Closes it and forgets the count. Results that are still under way change nothing.
     pub fn reset(&mut self, issued: u64) -> Option<Transition> {
         self.consecutive = 0;

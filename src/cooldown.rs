@@ -136,6 +136,11 @@ impl Cooldown {
         was_on.then_some(Transition::CooldownEnded)
     }
 
+    /// Whether there is none, and a refusal of an attempt with this permit would begin one.
+    pub fn is_calm(&self, permit: &Permit) -> bool {
+        matches!(self.state, State::Off) && permit.sequence() > self.begun
+    }
+
     /// Whether everybody is rejected.
     pub fn is_barred(&self, now: Instant) -> bool {
         matches!(self.state, State::Barred { until } if now < until)

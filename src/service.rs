@@ -208,11 +208,31 @@ impl Service {
 
     /// A call begins and asks for its first attempt.
     pub fn begin(&mut self, now: Instant, call: &Call) -> Admission {
-        self.record.call(call.group);
-        if let Some(budget) = &mut self.budget {
-            budget.deposit(now);
-        }
+        self.calm_calls(now, call.group, 1);
         self.admit(now, call)
+    }
+
+    /// Whether nothing is wrong, and was not since this permit was issued: then attempts may begin with it, as many as
+    /// there are, and succeed, without anybody asking. Whoever does so tells of it by [`Service::calm_calls`] and
+    /// [`Service::calm_successes`] before the service is asked anything else, and asks again once an attempt fails.
+    pub fn is_calm(&self, permit: &Permit) -> bool {
+        permit.sequence() == self.issued
+            && self.circuit.is_calm(permit)
+            && self.cooldown.is_calm(permit)
+            && !self.has_waiters()
+    }
+
+    /// So many calls began at `now` while all was calm.
+    pub fn calm_calls(&mut self, now: Instant, group: Group, calls: u32) {
+        self.record.calls(group, calls);
+        if let Some(budget) = &mut self.budget {
+            budget.deposit(now, calls);
+        }
+    }
+
+    /// So many attempts succeeded while all was calm, and took so long.
+    pub fn calm_successes(&mut self, group: Group, duration: Span, successes: u32) {
+        self.record.attempts(group, duration, Verdict::Success, successes);
     }
 
     /// Asks for an attempt: go, wait in line, or no.
@@ -271,7 +291,7 @@ impl Service {
 
     /// The attempt ended like this, and nothing is to be decided.
     pub fn ended(&mut self, now: Instant, permit: &Permit, started: Instant, group: Group, verdict: Verdict) {
-        self.record.attempt(group, now.since(started), verdict);
+        self.record.attempts(group, now.since(started), verdict, 1);
         self.note(now, permit, verdict);
     }
 
@@ -284,7 +304,7 @@ impl Service {
 
     /// The attempt ended without success: what now? `draw` is a random number from 0 to 1, `None` for our own.
     pub fn end(&mut self, now: Instant, ending: &Ending, call: &Call, draw: Option<f64>) -> Next {
-        self.record.attempt(call.group, now.since(ending.started), ending.verdict);
+        self.record.attempts(call.group, now.since(ending.started), ending.verdict, 1);
         if !ending.keeps_slot {
             self.release(&ending.permit, call.terms.lane);
         }

@@ -785,7 +785,7 @@ proptest! {
         for (share, begun) in steps {
             now += window * share / 1_000;
             for _ in 0..begun {
-                budget.deposit(at(now));
+                budget.deposit(at(now), 1);
                 calls.push(now);
             }
             while budget.withdraw(at(now)) {
@@ -940,7 +940,7 @@ proptest! {
         percent in 1..=100_u64,
     ) {
         let mut histogram = Histogram::default();
-        lengths.iter().for_each(|length| histogram.note(ms(*length)));
+        lengths.iter().for_each(|length| histogram.note(ms(*length), 1));
         lengths.sort_unstable();
         let longest = lengths[lengths.len() - 1];
         let rank = (lengths.len() as u64 * percent).div_ceil(100) as usize;

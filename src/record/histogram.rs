@@ -12,15 +12,15 @@ pub struct Histogram {
 
 impl Histogram {
     /// Counts one duration.
-    pub fn note(&mut self, duration: Span) {
+    pub fn note(&mut self, duration: Span, times: u32) {
         let bucket = bucket_of(duration.as_ms());
         if bucket >= self.counts.len() {
             self.counts.resize(bucket.wrapping_add(1), 0);
         }
         if let Some(count) = self.counts.get_mut(bucket) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(times);
         }
-        self.total = self.total.wrapping_add(1);
+        self.total = self.total.wrapping_add(times.into());
         self.longest = self.longest.max(duration);
     }
 
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn percentiles_are_within_an_eighth() {
         let mut histogram = Histogram::default();
-        (1..=1_000).for_each(|ms| histogram.note(Span::from_ms(ms)));
+        (1..=1_000).for_each(|ms| histogram.note(Span::from_ms(ms), 1));
         for (percent, exact) in [(50, 500), (95, 950), (99, 990), (100, 1_000)] {
             let found = histogram.percentile(percent).as_ms();
             assert!((exact..=exact + exact / 8).contains(&found), "p{percent} = {found}");
@@ -107,7 +107,7 @@ mod tests {
     fn nothing_counted_is_zero_and_one_is_itself() {
         let mut histogram = Histogram::default();
         assert_eq!(histogram.percentile(99), Span::ZERO);
-        histogram.note(Span::from_ms(1_234));
+        histogram.note(Span::from_ms(1_234), 1);
         assert_eq!(histogram.percentile(50).as_ms(), 1_234);
     }
 }

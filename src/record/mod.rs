@@ -50,23 +50,23 @@ impl Recorder {
         Self { total: Stats::default(), groups: Vec::new(), transitions: VecDeque::new() }
     }
 
-    /// A call begins.
-    pub fn call(&mut self, group: Group) {
-        self.each(group, |stats| stats.calls = stats.calls.wrapping_add(1));
+    /// So many calls begin.
+    pub fn calls(&mut self, group: Group, times: u32) {
+        self.each(group, |stats| stats.calls = stats.calls.wrapping_add(times.into()));
     }
 
-    /// An attempt ended.
-    pub fn attempt(&mut self, group: Group, duration: Span, verdict: Verdict) {
+    /// So many attempts ended like this.
+    pub fn attempts(&mut self, group: Group, duration: Span, verdict: Verdict, times: u32) {
         self.each(group, |stats| {
-            stats.attempts = stats.attempts.wrapping_add(1);
-            stats.durations.note(duration);
+            stats.attempts = stats.attempts.wrapping_add(times.into());
+            stats.durations.note(duration, times);
             let counter = match verdict {
                 Verdict::Success => &mut stats.successes,
                 Verdict::Throttled { .. } => &mut stats.throttled,
                 Verdict::Transient { .. } | Verdict::Permanent => &mut stats.failures,
                 Verdict::Ignored => return,
             };
-            *counter = counter.wrapping_add(1);
+            *counter = counter.wrapping_add(times.into());
         });
     }
 
@@ -77,7 +77,7 @@ impl Recorder {
 
     /// A wait ended.
     pub fn wait(&mut self, group: Group, length: Span) {
-        self.each(group, |stats| stats.waits.note(length));
+        self.each(group, |stats| stats.waits.note(length, 1));
     }
 
     /// A call ended with one of our errors.
@@ -189,9 +189,9 @@ mod tests {
     #[test]
     fn a_group_counts_beside_the_whole() {
         let mut recorder = Recorder::new();
-        recorder.call(0);
-        recorder.call(2);
-        recorder.attempt(2, Span::from_ms(5), Verdict::Permanent);
+        recorder.calls(0, 1);
+        recorder.calls(2, 1);
+        recorder.attempts(2, Span::from_ms(5), Verdict::Permanent, 1);
         recorder.rejection(2, Reason::CircuitOpened);
         assert_eq!(recorder.total().calls, 2);
         let [first, second] = recorder.groups() else { panic!("two groups") };
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn groups_beyond_the_bound_share_the_last_one() {
         let mut recorder = Recorder::new();
-        (1..=1_000).for_each(|group| recorder.call(group));
+        (1..=1_000).for_each(|group| recorder.calls(group, 1));
         assert_eq!(recorder.groups().len(), GROUPS as usize);
         assert_eq!(recorder.groups().last().map(|stats| stats.calls), Some(901));
     }

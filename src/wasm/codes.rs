@@ -9,6 +9,9 @@ pub(super) const NEWS: u32 = 1;
 /// Flag: somebody waits, so `poll` may have something to say.
 pub(super) const WAITERS: u32 = 2;
 
+/// Flag: attempts may begin with the same permit without asking, see `calm`.
+pub(super) const CALM: u32 = 4;
+
 /// Where a number is expected and there is none.
 pub(super) const NONE: u32 = u32::MAX;
 

@@ -12,7 +12,7 @@ use crate::queue::Terms;
 use crate::service::{Admission, Call, Config, Ending, Next, Rejection, Service};
 use crate::time::{Instant, Span, WallTime};
 
-use super::codes::{NEWS, WAITERS, phase_code, reason_code, reason_of, verdict_code, verdict_of};
+use super::codes::{CALM, NEWS, WAITERS, phase_code, reason_code, reason_of, verdict_code, verdict_of};
 use super::handles::Handles;
 use super::{config, foreign, seed, snapshot};
 
@@ -143,10 +143,28 @@ pub fn try_in(
     })
 }
 
-/// The attempt succeeded. Returns flags: `NEWS`, `WAITERS`.
+/// The attempt succeeded. Returns flags: `NEWS`, `WAITERS`, `CALM`.
 #[wasm_bindgen]
 pub fn succeed(service: Handle, permit: f64, now: f64, started: f64, group: u32) -> u32 {
-    succeed_in(service, permit, now, started, group, 0)
+    let permit = permit_of(permit);
+    CORES.ask_at_once(service, |core| {
+        core.service.succeed(Instant::from_ms(now), &permit, Instant::from_ms(started), group, 0);
+        core.flags() | if core.service.is_calm(&permit) { CALM } else { 0 }
+    })
+}
+
+/// What went on since all was `CALM`: so many calls began at `now`, so many attempts took `duration` and succeeded.
+#[wasm_bindgen]
+pub fn calm(service: Handle, now: f64, group: u32, calls: u32, duration: f64, successes: u32) {
+    ask(service, |core| {
+        // Without any, the time and the duration are those of an earlier run.
+        if calls > 0 {
+            core.service.calm_calls(Instant::from_ms(now), group, calls);
+        }
+        if successes > 0 {
+            core.service.calm_successes(group, Span::from_ms_ceil(duration), successes);
+        }
+    });
 }
 
 /// The attempt of a lane succeeded, and its slot comes free.

@@ -408,8 +408,8 @@ async function limits({ onPage, sites }, test) {
           running--;
         };
         await Promise.all(Array.from({ length: 9 }, () => registry.withRateLimit("crm", "read", job)));
-        // A millisecond of slack: the page's clock is coarser than the promise.
-        const crowded = starts.filter((start, i) => i >= 3 && start - starts[i - 3] < 298).length;
+        // Some slack: the first jobs begin later after their leave than the following ones, because the page still compiles.
+        const crowded = starts.filter((start, i) => i >= 3 && start - starts[i - 3] < 270).length;
 
         const pool = new all.Pool({ workers: 2, queue: 5 });
         const order = await Promise.all([3, 1, 2].map((value) => pool.submit(() => value * 10)));

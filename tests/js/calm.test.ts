@@ -3,9 +3,10 @@ import { beforeAll, describe, expect, it, vi } from "vitest";
 import { Judgement } from "../../js/codes.ts";
 import { RateLimitService } from "../../js/index.ts";
 import { isPlainSuccess } from "../../js/judge.ts";
+import { ManualHost } from "../../js/testing.ts";
 import type { CallContext } from "../../js/types.ts";
 import * as glue from "../../pkg/core.js";
-import { refusal, script } from "./support/service.ts";
+import { bench, ended, refusal, rejection, script } from "./support/service.ts";
 
 /** A call that succeeds costs next to nothing: what it does not use is not made. */
 
@@ -84,6 +85,150 @@ describe("a plain call that succeeds", () => {
     const before = memory.buffer.byteLength;
     await calls(100_000);
     expect(memory.buffer.byteLength).toBe(before);
+  });
+});
+
+/** Calls that need no leave are counted by the shell: nobody must be able to tell. */
+describe("a service while all is calm", () => {
+  it("counts each call when it begins and each success when it is there", async () => {
+    const { service, host } = bench();
+    await service.executeWithRetry(async () => 1, { resourceName: "tags" });
+    const answers = [1, 2, 3].map((ms) => host.sleep(ms * 10));
+    const calls = answers.map((answer) => service.executeWithRetry(() => answer, { resourceName: "tags" }));
+    expect(service.getMetrics()).toMatchObject({ calls: 4, attempts: 1, successes: 1 });
+    await host.advance(20);
+    expect(service.getMetrics()).toMatchObject({
+      calls: 4,
+      successes: 3,
+      groups: [{ calls: 4, successes: 3 }],
+    });
+    await host.drive(Promise.all(calls));
+    const { attemptDurations, groups } = service.getMetrics();
+    expect(attemptDurations).toMatchObject({ count: 4, maxMs: 30 });
+    expect(groups).toMatchObject([{ resourceName: "tags", calls: 4, attempts: 4, successes: 4 }]);
+  });
+
+  it("lets calm calls earn retries, those still under way too", async () => {
+    const retryBudget = { ratio: 1, minPerSecond: 0, windowMs: 10_000 };
+    const config = {
+      circuitBreakerThreshold: 100,
+      sharedCooldown: false,
+      maxRetries: 100,
+      initialDelayMs: 0,
+    };
+    const { service, host } = bench({ ...config, retryBudget });
+    for (let call = 0; call < 2; call++) await service.executeWithRetry(async () => 1);
+    const pending = Array.from({ length: 3 }, () => service.executeWithRetry(() => host.sleep(1_000)));
+    // Two that are done, three under way, and the one itself.
+    const error = await host.drive(rejection(service.executeWithRetry(script(refusal()))));
+    expect(error).toMatchObject({ code: "RATE_LIMIT_BUDGET_EXHAUSTED", attempts: 7 });
+    await host.drive(Promise.all(pending));
+  });
+
+  it("takes refusals that were under way together for one event, and the next one for another", async () => {
+    const { service, host } = bench({ maxRetries: 0, sharedCooldown: false });
+    await service.executeWithRetry(async () => 1);
+    const together = Array.from({ length: 10 }, () => ended(service.executeWithRetry(script(refusal()))));
+    await host.drive(Promise.all(together));
+    expect(service.getCircuitState().consecutiveFailures).toBe(1);
+    await rejection(service.executeWithRetry(script(refusal())));
+    expect(service.getCircuitState().consecutiveFailures).toBe(2);
+    await service.executeWithRetry(async () => 1);
+    await service.executeWithRetry(async () => 1);
+    await rejection(service.executeWithRetry(script(refusal())));
+    expect(service.getCircuitState().consecutiveFailures).toBe(1);
+  });
+
+  it("does not count what was sent before resetCircuit()", async () => {
+    const { service, host } = bench({ circuitBreakerThreshold: 1, maxRetries: 0, sharedCooldown: false });
+    await service.executeWithRetry(async () => 1);
+    const late = ended(service.executeWithRetry(() => host.sleep(50).then(() => Promise.reject(refusal()))));
+    service.resetCircuit();
+    await host.drive(late);
+    expect(service.getCircuitState()).toMatchObject({ state: "closed", consecutiveFailures: 0 });
+  });
+
+  it("holds its calls as soon as one is refused, isolated or reconfigured", async () => {
+    const { service, host } = bench();
+    await service.executeWithRetry(async () => 1);
+    const refused = service.executeWithRetry(script(refusal(5), "done"));
+    await host.advance(0);
+    const held = service.executeWithRetry(async () => host.now());
+    const before = host.now();
+    expect(await host.drive(held)).toBeGreaterThanOrEqual(before + 5_000);
+    await host.drive(refused);
+    await service.executeWithRetry(async () => 1);
+    service.isolateCircuit();
+    expect(await rejection(service.executeWithRetry(async () => 1))).toMatchObject({
+      code: "RATE_LIMIT_CIRCUIT_OPEN",
+    });
+    service.resetCircuit();
+    await service.executeWithRetry(async () => 1);
+    service.updateConfig({ enabled: false });
+    await service.executeWithRetry(async () => 1);
+    expect(service.getMetrics().rejected.circuitOpen).toBe(1);
+  });
+
+  const answer = fc.constantFrom("ok", "ok", "ok", "ok", "refused", "hinted", "lost", "missing", "silent");
+  const step = fc.oneof(
+    {
+      weight: 8,
+      arbitrary: fc.record({ kind: fc.constant("call" as const), answer, ms: fc.nat(40), group: fc.nat(2) }),
+    },
+    { weight: 4, arbitrary: fc.record({ kind: fc.constant("pass" as const), ms: fc.nat(200) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ kind: fc.constantFrom("reset", "isolate", "configure", "long" as const) }),
+    },
+  );
+
+  /** Whether somebody asks the core before each step, which ends the calm, changes nothing that anybody sees. */
+  it("is the same as one that asks the core each time", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+        const live = async (asks: boolean): Promise<unknown[]> => {
+          const host = new ManualHost({ seed: 7 });
+          const retryBudget = { ratio: 0.5, minPerSecond: 0.2, windowMs: 1_000 };
+          const limits = {
+            circuitBreakerThreshold: 2,
+            circuitResetMs: 300,
+            maxRetries: 2,
+            initialDelayMs: 20,
+          };
+          const service = new RateLimitService({ ...limits, retryBudget, logLevel: "silent" }, host);
+          const seen: unknown[] = [];
+          const ends: Promise<unknown>[] = [];
+          service.on("attempt", ({ attempt, verdict, durationMs }) =>
+            seen.push([attempt, verdict, durationMs]),
+          );
+          service.on("circuit", ({ from, to }) => seen.push([from, to]));
+          for (const [number, step] of steps.entries()) {
+            if (asks) service.getMetrics();
+            if (step.kind === "call") {
+              const operation = async (): Promise<unknown> => {
+                await host.sleep(step.ms);
+                if (step.answer === "ok") return number;
+                if (step.answer === "refused") throw refusal();
+                if (step.answer === "hinted") throw refusal(1);
+                if (step.answer === "missing") throw refusal(undefined, 404);
+                throw step.answer === "lost" ? refusal(undefined, 503) : new TypeError("Failed to fetch");
+              };
+              const resourceName = step.group > 0 ? `r${step.group}` : undefined;
+              const call = ended(service.executeWithRetry(operation, { resourceName }));
+              ends.push(call.then((end) => seen.push([number, host.now(), String(end.error ?? end.value)])));
+            } else if (step.kind === "pass") await host.advance(step.ms);
+            else if (step.kind === "long") await host.advance(60_000);
+            else if (step.kind === "reset") service.resetCircuit();
+            else if (step.kind === "isolate") service.isolateCircuit();
+            else service.updateConfig({ retryBudget: { ...retryBudget, ratio: 0.25 } });
+          }
+          await host.drive(Promise.all(ends));
+          return [...seen, service.getMetrics(), service.getCircuitState()];
+        };
+        expect(await live(false)).toEqual(await live(true));
+      }),
+      { numRuns: 300 },
+    );
   });
 });
 
