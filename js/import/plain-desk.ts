@@ -53,6 +53,8 @@ class OneByOne implements PlainDesk {
   #refusals = 0;
   /** In a row. */
   #troubles = 0;
+  /** When the first of them came. */
+  #troubledSince = 0;
   /** What left with it or before belongs to an event that was reacted to. */
   #reacted = -1;
   /** Rows that were answered, and those of them that failed. */
@@ -247,6 +249,7 @@ class OneByOne implements PlainDesk {
     const flight = this.#land(batch);
     if (!flight) return;
     this.#stats.retries++;
+    if (this.#troubles === 0) this.#troubledSince = now;
     if (this.#isNews(batch)) this.#troubles++;
     if (this.#troubles >= OUTAGE) {
       const pause = doubled(PAUSE_MS, this.#troubles - OUTAGE + 1, LONGEST_PAUSE_MS);
@@ -262,7 +265,8 @@ class OneByOne implements PlainDesk {
     if (maybeThere && !this.#config.idempotent) {
       for (const row of flight.rows) this.#lookUp(row, now + SETTLING_MS);
     } else this.#later(now, flight);
-    if (this.#troubles >= MOST_TROUBLES) this.stop("trouble");
+    if (this.#troubles >= MOST_TROUBLES && now - this.#troubledSince >= LONGEST_TROUBLE_MS)
+      this.stop("trouble");
   }
 
   failed(now: number, batch: number, maybeApplied: boolean): void {
@@ -643,8 +647,9 @@ const MOST_SETBACKS = 8;
 /** One lost answer happens, two may be chance, three in a row are an outage: nothing goes for a while. */
 const OUTAGE = 3;
 
-/** In a row, and nothing else: about ten minutes. */
+/** In a row, and nothing else, for ten minutes. Both, because a machine that slept has heard nothing for hours. */
 const MOST_TROUBLES = 24;
+const LONGEST_TROUBLE_MS = 600_000;
 
 /** Rows that came back. While so many wait, nothing new goes. */
 const LONG = 64;

@@ -197,6 +197,8 @@ pub struct Job {
     failed: u32,
     /// Failures in a row, each of a request that went after the one before.
     troubles: u32,
+    /// When the first of them came.
+    troubled_since: Instant,
     reacted: u32,
 }
 
@@ -234,6 +236,7 @@ impl Job {
             judged: 0,
             failed: 0,
             troubles: 0,
+            troubled_since: Instant::ZERO,
             reacted: 0,
         }
     }
@@ -534,6 +537,9 @@ impl Job {
         } else if number > self.reacted {
             // What left before belongs to the same event.
             self.reacted = self.stats.requests;
+            if self.troubles == 0 {
+                self.troubled_since = now;
+            }
             self.troubles = self.troubles.wrapping_add(1);
         }
         Some((part, sent))
@@ -561,7 +567,7 @@ impl Job {
         } else {
             self.again(now, part);
         }
-        if self.troubles >= MOST_TROUBLES {
+        if self.troubles >= MOST_TROUBLES && now.since(self.troubled_since) >= LONGEST_TROUBLE {
             self.stop(Stop::Trouble);
         }
     }
@@ -789,5 +795,7 @@ const LONGEST_PAUSE_MS: f64 = 30_000.0;
 /// them after 8 s.
 const SETTLING: Span = Span::from_ms(10_000);
 
-/// Failures in a row, and nothing else. The pacer's pauses double up to half a minute: about ten minutes.
+/// Failures in a row, and nothing else, for ten minutes: the pacer's pauses grow up to half a minute. Both, because a machine
+/// that slept has heard nothing for hours.
 const MOST_TROUBLES: u32 = 24;
+const LONGEST_TROUBLE: Span = Span::from_ms(600_000);

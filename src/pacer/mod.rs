@@ -179,6 +179,14 @@ pub struct Pacer {
     /// The same for requests that nobody answered.
     silences: u32,
     silent: u64,
+    /// The latest answers, the last one lowest: whether they were lost.
+    losses: u32,
+    /// Until when a lost answer counts as a refusal, unless refusals can be seen.
+    suspicious_until: f64,
+    shows_refusals: bool,
+    had_outage: bool,
+    /// What was believed before the suspicion arose.
+    unsuspecting: Option<Rate>,
     /// The latest time anybody told, and that of the latest answer. `None` before the first request.
     seen: Option<f64>,
     answered: f64,
@@ -207,6 +215,11 @@ impl Pacer {
             streak: 0,
             silences: 0,
             silent: 0,
+            losses: 0,
+            suspicious_until: f64::NEG_INFINITY,
+            shows_refusals: false,
+            had_outage: false,
+            unsuspecting: None,
             seen: None,
             answered: f64::NEG_INFINITY,
             began: 0.0,
@@ -255,9 +268,14 @@ impl Pacer {
         let now = self.arrive(now);
         self.answered = now;
         self.gate.back();
+        self.losses = self.losses << 1 | u32::from(outcome == Outcome::Lost);
         match outcome {
             Outcome::Accepted => self.accepted(now, &permit, latency, advertised),
-            Outcome::Throttled { hint } => self.throttled(now, &permit, hint, advertised),
+            Outcome::Throttled { hint } => {
+                self.shows_refusals = true;
+                self.throttled(now, &permit, hint, advertised);
+            }
+            Outcome::Lost if self.hides_a_refusal(now) => self.throttled(now, &permit, None, None),
             Outcome::Lost | Outcome::Other => self.silence(now, &permit),
         }
     }
@@ -389,6 +407,17 @@ impl Pacer {
         }
         let mark = self.meter.mark(now);
         match self.penalty.open(now, &self.meter) {
+            Some(_) if !self.shows_refusals && !self.had_outage => {
+                // Nothing but lost answers, and for the first time: most likely there was no connection.
+                self.had_outage = true;
+                if let Some(rate) = self.unsuspecting.take() {
+                    self.rate = rate;
+                }
+                self.penalty = Penalty::new(false, 0.0);
+                self.penalty.begin(mark);
+                self.gate.forget_pace(now);
+                self.rate.shift(now);
+            }
             Some(wall) => {
                 self.rate.reopened(mark, wall, &self.penalty);
                 self.gate.forget_pace(now);
@@ -497,7 +526,11 @@ impl Pacer {
 
     fn ask_alone(&mut self, now: f64, hint: Option<f64>) {
         let draw = self.random.draw();
-        let pause = self.penalty.pause(now, 1.2 / self.rate.get(), draw);
+        let mut pause = self.penalty.pause(now, 1.2 / self.rate.get(), draw);
+        if !self.shows_refusals {
+            // It may as well be an outage.
+            pause = pause.min(LONGEST_SILENCE);
+        }
         if hint.is_none() {
             self.gate.shut_for(now, pause);
         }
@@ -519,6 +552,19 @@ impl Pacer {
             self.surplus =
                 if accepted { policy.surplus(now, self.rate.get(), &self.gate, &self.meter) } else { 1.0 };
         }
+    }
+
+    /// Whether a lost answer is taken for a refusal: a browser does not show those without CORS headers. A few of the latest
+    /// answers lost together give rise to that suspicion, and for a while each loss confirms it.
+    fn hides_a_refusal(&mut self, now: f64) -> bool {
+        let together = (self.losses & LATEST).count_ones() >= SILENCES;
+        if together {
+            if now >= self.suspicious_until {
+                self.unsuspecting = Some(self.rate.clone());
+            }
+            self.suspicious_until = now + SUSPICIOUS;
+        }
+        now < self.suspicious_until && !self.shows_refusals
     }
 
     /// Nobody answered. One lost connection is chance; when one after the other is lost, single requests find out when
@@ -579,6 +625,12 @@ const LONGEST_HINT: f64 = 600.0;
 
 /// One lost connection happens, two may be chance, three in a row are an outage.
 const SILENCES: u32 = 3;
+
+/// Of the last ten answers three: with one in fifty lost by chance that happens once in a thousand.
+const LATEST: u32 = 0x3f;
+
+/// Seconds.
+const SUSPICIOUS: f64 = 60.0;
 
 /// Seconds between single requests during an outage, at most.
 const LONGEST_SILENCE: f64 = 30.0;

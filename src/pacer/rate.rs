@@ -8,7 +8,7 @@
 use super::meter::{Mark, Meter};
 use super::penalty::{Penalty, Reopened};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rate {
     /// Requests a second.
     rate: f64,

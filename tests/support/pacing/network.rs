@@ -12,6 +12,8 @@ use super::server::{Answer, Limit, Rule, Server};
 /// Which headers a client can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Headers {
+    /// Not even the status: a refusal without CORS headers looks to a browser as if the connection had been lost.
+    Hidden,
     /// The status only: a browser and a server that exposes nothing.
     None,
     /// `Retry-After` in whole seconds on refusals.
@@ -314,7 +316,8 @@ impl<'a> World<'a> {
             if self.random.draw() < self.trial.lost { Returned::Lost } else { Returned::Accepted(told) }
         } else {
             self.report.refusal_times.push(now);
-            let hint = self.trial.headers != Headers::None && !self.server.is_concurrent();
+            let hint = matches!(self.trial.headers, Headers::RetryAfter | Headers::Policy)
+                && !self.server.is_concurrent();
             Returned::Refused(hint.then(|| (answer.wait.ceil() as u32).max(1)), told)
         };
         self.plan(leaves + request.back, What::Return(request, returned));
@@ -336,6 +339,7 @@ impl<'a> World<'a> {
             self.trial.asleep.is_some_and(|(from, to)| request.sent < micros(from) && self.now >= micros(to));
         let seen = match returned {
             _ if slept => Seen::Lost,
+            Returned::Refused(..) if self.trial.headers == Headers::Hidden => Seen::Lost,
             Returned::Accepted(told) => Seen::Accepted(told),
             Returned::Refused(hint, told) => {
                 Seen::Refused(hint.map(|seconds| Span::from_ms(u64::from(seconds) * 1_000)), told)
