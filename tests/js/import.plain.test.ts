@@ -1037,8 +1037,8 @@ describe("beside the core", () => {
   });
 
   it("gives up where the core does when there is nothing but trouble", () => {
-    const sends = Array.from({ length: 9 }, () => lost());
-    const given = Array.from({ length: 80 }, () => ({ sends, lookups: [] }));
+    const sends = Array.from({ length: 100 }, () => lost());
+    const given = Array.from({ length: 40 }, () => ({ sends, lookups: [] }));
     // The core asks more often in the first seconds.
     for (const [stopped, { requests }] of both(
       CONFIG,
