@@ -5,6 +5,7 @@
 //
 // The steps know their inputs by content: a second build without changes takes about a second.
 
+import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
@@ -274,22 +275,35 @@ async function removeOthers(fresh) {
 
 /** The shared module and the entries. */
 async function presentModules() {
-  const modules = [{ name: SHARED, commonjs: true }, ...(await entries())];
   const there = new Set(await readdir(at("js")));
-  const missing = modules.filter(({ name }) => !there.has(`${name}.ts`)).map(({ name }) => `js/${name}.ts`);
+  const modules = [{ name: SHARED, commonjs: true }, ...(await entries())].map((module) => ({
+    ...module,
+    source: there.has(`${module.name}.ts`) ? module.name : module.name.replace(FOR_WORKERD, ""),
+  }));
+  const missing = modules
+    .filter(({ source }) => !there.has(`${source}.ts`))
+    .map(({ name }) => `js/${name}.ts`);
   if (missing.length > 0)
     throw new StepError(`package.json exports entries without a source: ${missing.join(", ")}`);
   return modules;
 }
 
+/**
+ * An entry of this name is for hosts that forbid compiling at run time. Where it has no source of its own it is built from
+ * that of the entry it stands for, with each `<file>.workerd.ts` in place of the `<file>.ts` beside it.
+ */
+const FOR_WORKERD = /\.workerd$/;
+
 async function bundles(modules) {
   const made = new Map();
   const owners = new Map();
   for (const format of ["esm", "cjs"]) {
-    for (const { name, commonjs } of modules) {
-      if (format === "cjs" && !commonjs) continue;
-      const { outputFiles, metafile } = await bundle(name, format, modules);
-      if (format === "esm") assertSingleOwner(owners, name, metafile);
+    for (const module of modules) {
+      if (format === "cjs" && !module.commonjs) continue;
+      const { outputFiles, metafile } = await bundle(module, format, modules);
+      // Never loaded beside the entry that it stands for.
+      if (format === "esm" && !FOR_WORKERD.test(module.name))
+        assertSingleOwner(owners, module.name, metafile);
       for (const { path: file, text } of outputFiles) {
         made.set(path.basename(file), file.endsWith(".map") ? withoutCore(text) : text);
       }
@@ -299,13 +313,13 @@ async function bundles(modules) {
 }
 
 /** Names and lines stay: they are in stack traces and in `constructor.name`. The application's own bundler shortens them. */
-async function bundle(name, format, modules) {
+async function bundle({ name, source }, format, modules) {
   const esbuild = await loadEsbuild();
   const extension = format === "esm" ? ".js" : ".cjs";
   return esbuild
     .build({
       absWorkingDir: root,
-      entryPoints: [`js/${name}.ts`],
+      entryPoints: [{ in: `js/${source}.ts`, out: name }],
       outdir: "dist",
       outExtension: { ".js": extension },
       bundle: true,
@@ -320,7 +334,7 @@ async function bundle(name, format, modules) {
       write: false,
       logLevel: "silent",
       plugins: [siblings(name, modules, extension), bundledPackages],
-      ...(format === "cjs" && (await needsModuleUrl(name)) ? MODULE_URL : {}),
+      ...(format === "cjs" && (await needsModuleUrl(source)) ? MODULE_URL : {}),
     })
     .catch((error) => {
       throw new StepError(error.message);
@@ -329,16 +343,27 @@ async function bundle(name, format, modules) {
 
 /** What another entry is built from is imported from it, not bundled again; so is the module itself, for workerd. */
 function siblings(name, modules, extension) {
-  const sources = new Map(modules.map((module) => [at("js", `${module.name}.ts`), module.name]));
+  const sources = new Map(
+    modules
+      .filter((module) => module.source === module.name)
+      .map((module) => [at("js", `${module.name}.ts`), module.name]),
+  );
+  const forWorkerd = (file) => file.replace(/\.ts$/, ".workerd.ts");
   return {
     name: "siblings",
     setup(build) {
       build.onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ path: specifier, kind, resolveDir }) => {
-        const sibling = sources.get(path.resolve(resolveDir, specifier));
-        if (kind === "entry-point" || sibling === undefined || sibling === name) return null;
+        if (kind === "entry-point") return null;
+        const plain = path.resolve(resolveDir, specifier);
+        const file = FOR_WORKERD.test(name) && existsSync(forWorkerd(plain)) ? forWorkerd(plain) : plain;
+        const sibling = sources.get(file);
+        if (sibling === undefined || sibling === name) return { path: file };
         return { path: `./${sibling}${extension}`, external: true };
       });
-      build.onResolve({ filter: /\.wasm$/ }, ({ path: specifier }) => ({ path: specifier, external: true }));
+      build.onResolve({ filter: /\.wasm$/ }, ({ path: specifier, resolveDir }) => {
+        const file = path.relative(at("dist"), path.resolve(resolveDir, specifier));
+        return { path: file.replaceAll(path.sep, "/"), external: true };
+      });
     },
   };
 }
@@ -410,7 +435,7 @@ async function declarations(modules, log) {
         await visit(declarationOf(file, specifier));
       }
     };
-    for (const { name } of modules) if (name !== "index.workerd") await visit(`${name}.d.ts`);
+    for (const { name } of modules) if (!FOR_WORKERD.test(name)) await visit(`${name}.d.ts`);
     return new Map([...made].flatMap(([file, text]) => bothForms(file, text)));
   });
 }

@@ -175,11 +175,13 @@ function unreadResponse(value: unknown): Response | null {
   return (candidates.find(isUnreadResponse) as Response | undefined) ?? null;
 }
 
+/** Not `instanceof`: it may come from a frame, and servers for Node put a class of their own in the place of the global one. */
 function isUnreadResponse(candidate: unknown): boolean {
   try {
-    return typeof Response === "function" && candidate instanceof Response && !candidate.bodyUsed;
+    const { bodyUsed, clone, body } = candidate as Partial<Response>;
+    return bodyUsed === false && typeof clone === "function" && typeof body?.getReader === "function";
   } catch {
-    // A proxy that was revoked, or something that only looks like a Response.
+    // Nothing, a proxy that was revoked, or something that only looks like a Response.
     return false;
   }
 }

@@ -18,15 +18,25 @@ export class Turns {
  * `scheduler.yield`, which goes on before answers and timers of the page.
  */
 export function nextTask(): Promise<void> {
-  if (typeof MessageChannel === "undefined") return new Promise((resolve) => setTimeout(resolve, 0));
+  const channel = newChannel();
+  if (channel === null) return new Promise((resolve) => setTimeout(resolve, 0));
+  const { port1, port2 } = channel;
   return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
       port1.close();
       resolve();
     };
     port2.postMessage(null);
   });
+}
+
+/** Not every host has one, and that of Next's edge runtime throws when it is made. */
+function newChannel(): MessageChannel | null {
+  try {
+    return new MessageChannel();
+  } catch {
+    return null;
+  }
 }
 
 /** Who reads and who looks through what was read take turns: both together stay within a frame of 16 ms. */

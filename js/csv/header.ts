@@ -25,7 +25,11 @@ export function separatorLine(sample: string): { line: string; delimiter: string
  * @throws CsvError NO_HEADER
  */
 export function dialectOf(sample: string, options: HeaderOptions): Dialect & { headerAt: number } {
-  const guess = Papa.parse<string[]>(sample, { delimitersToGuess: DELIMITERS, preview: SEARCHED_ROWS }).meta;
+  const guess = Papa.parse<string[]>(sample, {
+    ...{ delimitersToGuess: DELIMITERS, preview: SEARCHED_ROWS },
+    // Else a blank row, if only that after the last line break, counts as one of a single cell: two columns are then none.
+    skipEmptyLines: "greedy",
+  }).meta;
   const newline = guess.linebreak === "\r" ? "\r" : "\n";
   const rowsWith = (delimiter: string) =>
     Papa.parse<string[]>(sample, { delimiter, newline, preview: SEARCHED_ROWS }).data;

@@ -3,9 +3,8 @@
  * after a trap it is started anew, twice in the life of the page.
  */
 
-import { text } from "../../pkg/import.inline.js";
 import * as glue from "../../pkg/import.js";
-import { bytesOf } from "../api.ts";
+import { compiled } from "./compiled.ts";
 
 /** The number of the present instance; 0: there is none. What an earlier one gave out is void. */
 let present = 0;
@@ -31,7 +30,7 @@ export function trapped(): void {
 function started(): boolean {
   instances++;
   try {
-    if (instances === 1) glue.initSync({ module: new WebAssembly.Module(bytesOf(text)) });
+    if (instances === 1) glue.initSync({ module: compiled() });
     else glue.__wbg_reset_state();
     return true;
   } catch {

@@ -262,6 +262,13 @@ describe("separators and quotes", () => {
     expect((await itemsOf("tags\na;b\nc;d", contacts)).map(({ row }) => row.tags)).toEqual(["a;b", "c;d"]);
   });
 
+  it("two columns in a few rows are enough, with a blank row or a line break at the end", async () => {
+    for (const rest of ["", "\n", "\n\nAnn;Rom\n"]) {
+      const { delimiter, headers } = await readCsv(`name;town\nJörg;Köln${rest}`).head();
+      expect({ delimiter, headers }).toEqual({ delimiter: ";", headers: ["name", "town"] });
+    }
+  });
+
   it("one column without a separator is a file, too", async () => {
     expect(await rowsOf("mail\na@x\nb@x")).toEqual([{ mail: "a@x" }, { mail: "b@x" }]);
     expect((await readCsv("tag\na;b;c\nd;e;f").head()).delimiter).toBe(",");

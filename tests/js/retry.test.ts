@@ -344,6 +344,16 @@ describe("the body of a refused Response without a hint in its headers", () => {
     expect(await pauseAfter({ data: null, error })).toBe(3_000);
   });
 
+  it("where the global Response is another class than the platform's", async () => {
+    const refused = respond('{"retryAfter":3}');
+    vi.stubGlobal("Response", class {});
+    try {
+      expect(await pauseAfter(refused)).toBe(3_000);
+    } finally {
+      vi.unstubAllGlobals();
+    }
+  });
+
   it("can still be read afterwards by whoever gets the response", async () => {
     const { service, host } = bench({ maxRetries: 0 });
     const refused = respond('{"retryAfter":3}');

@@ -283,12 +283,30 @@ async function inBundlers(report, app) {
     assert(!Object.keys(metafile.inputs).some((input) => input.endsWith("dist/index.js")));
     await assertRuns(outfile);
   });
+  await report.case("so it does where only an import and a data provider are imported", async () => {
+    const entryPoints = [path.join(app.folder, "web", "rows.js")];
+    const outfile = path.join(app.folder, "workerd.import.mjs");
+    const plugins = [compiledModules()];
+    const { metafile } = await esbuild.build({
+      ...options,
+      entryPoints,
+      conditions: ["workerd"],
+      plugins,
+      outfile,
+    });
+    const inputs = Object.keys(metafile.inputs).map((input) => path.basename(input));
+    assert.deepEqual(
+      inputs.filter((input) => /^(?:index|import|react-admin)\.js$|\.wasm$/.test(input)).sort(),
+      ["core_bg.wasm", "import_bg.wasm"],
+    );
+    await assertRuns(outfile, { imported: 1, wrapped: "object" });
+  });
 }
 
-async function assertRuns(file) {
+async function assertRuns(file, expected = { value: 5, core: "ready", wrapped: "function" }) {
   delete globalThis.result;
   await import(pathToFileURL(file).href);
-  assert.deepEqual(await globalThis.result, { value: 5, core: "ready", wrapped: "function" });
+  assert.deepEqual(await globalThis.result, expected);
 }
 
 /** Like workerd: importing a `.wasm` file yields a WebAssembly.Module. */
