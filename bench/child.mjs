@@ -9,6 +9,15 @@ const FEW = 200;
 const QUEUEING_MS = 60_000;
 const MOST_HEAP = 3_000_000_000;
 
+/** So long for as many as are to wait to be submitted. */
+const WAITING_MS = 20_000;
+const WARM_UP_MS = 300;
+const WORKERS = 5;
+/** How often each operation is done while so many wait, and how often that is repeated. */
+const OPERATIONS = 500;
+const TURNS = 100;
+const TURNS_MS = 5_000;
+
 const [task, library, amount, order] = process.argv.slice(2);
 
 /** The memory of WebAssembly is not part of the heap: whoever makes an instance is noted. */
@@ -20,7 +29,7 @@ WebAssembly.Instance = function noted(...given) {
   return instance;
 };
 
-const tasks = { throughput, memory, keys };
+const tasks = { throughput, memory, keys, waiting, counting };
 process.stdout.write(JSON.stringify(await tasks[task](library, Number(amount), order)));
 process.exit();
 
@@ -33,7 +42,9 @@ async function throughput(name, share) {
     if (!make) continue;
     // As many as fit into its time: what is much slower than the others would keep us for an hour.
     let few = Number.POSITIVE_INFINITY;
-    for (let turn = 0; turn < 10; turn++) few = Math.min(few, await timed(make, workload, FEW));
+    const started = performance.now();
+    for (let turn = 0; turn < 10 && performance.now() - started < LONGEST_MS / 2; turn++)
+      few = Math.min(few, await timed(make, workload, FEW));
     const jobs = Math.round(Math.min(workload.count * share, Math.max(FEW, (LONGEST_MS / few) * FEW)));
     await timed(make, workload, Math.ceil(jobs / 2));
     await collected();
@@ -100,6 +111,109 @@ async function memory(name, count, order) {
 
 function isWithin(started) {
   return performance.now() - started < QUEUEING_MS && process.memoryUsage().heapUsed < MOST_HEAP;
+}
+
+/**
+ * Nanoseconds of what happens while so many wait: one more is submitted, one that waits is called off, the next ones run.
+ * Null where the library cannot have so many wait within the time.
+ */
+async function waiting(name, count, order) {
+  const { pool, prioritized, abortable } = await pools[name].load();
+  const make = order === "random" ? prioritized : (abortable ?? pool);
+  if (!make) return null;
+  const random = order === "random" ? priorities(count + OPERATIONS) : null;
+  const canAbort = order === "flat" && abortable !== undefined;
+  const warm = performance.now();
+  while (performance.now() - warm < WARM_UP_MS) await operated(make(WORKERS), 1_000, random, canAbort);
+  const times = [];
+  const started = performance.now();
+  do {
+    const time = await operated(make(WORKERS), count, random, canAbort);
+    if (time === null) return null;
+    times.push(time);
+  } while (times.at(-1).isOver && times.length < TURNS && performance.now() - started < TURNS_MS);
+  const middle = (what) => times.map((time) => time[what]).sort((a, b) => a - b)[times.length >> 1];
+  return { submit: middle("submit"), abort: canAbort ? middle("abort") : null, start: middle("start") };
+}
+
+/** Fills a pool behind workers that are held, and then does each of the operations some hundred times. */
+async function operated(submit, count, random, canAbort) {
+  let open;
+  const gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  for (let i = 0; i < WORKERS; i++) submit(() => gate, random ? 9 : undefined);
+  let left = OPERATIONS;
+  let enoughRan;
+  const ran = new Promise((resolve) => {
+    enoughRan = resolve;
+  });
+  const job = async () => {
+    if (--left === 0) enoughRan();
+  };
+  const controllers = canAbort ? Array.from({ length: OPERATIONS }, () => new AbortController()) : [];
+  const every = Math.floor(count / OPERATIONS);
+  const outcomes = new Array(count).fill(null);
+  const filled = performance.now();
+  for (let i = 0; i < count; i++) {
+    const signal = canAbort && i % every === 0 ? controllers[i / every]?.signal : undefined;
+    outcomes[i] = submit(job, random ? random[i] : signal);
+    if (signal) outcomes[i].catch(() => {});
+    if (i % 1_000 === 999 && performance.now() - filled > WAITING_MS) return null;
+  }
+  // What a library puts off into microtasks belongs to its way of queueing.
+  await null;
+  await collected();
+  const added = new Array(OPERATIONS);
+  const times = {
+    submit: await perOperation(() => {
+      for (let i = 0; i < OPERATIONS; i++) added[i] = submit(job, random ? random[count + i] : undefined);
+    }),
+    abort: await perOperation(() => {
+      for (const controller of controllers) controller.abort();
+    }),
+    start: await perOperation(() => {
+      open();
+      return ran;
+    }),
+  };
+  // The next turn is not to run beside the rest of this one. Where the rest would take long, there is none: it may run in
+  // microtasks, which let no timer through.
+  const rest = (times.start * count) / 1e6;
+  const isOver = rest < LONGEST_MS && (await within(LONGEST_MS, Promise.allSettled([...outcomes, ...added])));
+  return { ...times, isOver };
+}
+
+/** Whether it comes to an end in that time. */
+function within(ms, end) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms, false);
+    end.then(() => {
+      clearTimeout(timer);
+      resolve(true);
+    });
+  });
+}
+
+/** In nanoseconds. */
+async function perOperation(operate) {
+  const started = performance.now();
+  await operate();
+  return ((performance.now() - started) / OPERATIONS) * 1e6;
+}
+
+/** Nanoseconds of a unit over so many keys. */
+async function counting(name, count) {
+  const { wait, tryAcquire } = await limiters[name].load();
+  const names = Array.from({ length: count }, (_, i) => `agent-${i}`);
+  await allOf(names, wait);
+  const order = drawn(names, Math.max(100_000, count / 4));
+  await allOf(order, wait);
+  await collected();
+  const started = performance.now();
+  await allOf(order, wait);
+  const waitNs = ((performance.now() - started) / order.length) * 1e6;
+  return { wait: waitNs, try: tryAcquire ? 1e9 / triesOf(tryAcquire, order) : null };
 }
 
 /** Units counted a second over many keys, and what a key takes. */

@@ -8,7 +8,7 @@ const UNBOUNDED = 100_000_000;
 
 /**
  * Runs jobs, so many at a time. `pool(concurrency)` answers `submit(job)`, and `prioritized(concurrency)` answers
- * `submit(job, priority)`, where 0 is the least urgent of ten.
+ * `submit(job, priority)`, where 0 is the least urgent of ten; `abortable(concurrency)` answers `submit(job, signal)`.
  */
 export const pools = {
   tidegate: {
@@ -25,6 +25,10 @@ export const pools = {
           const pool = make(concurrency);
           return (job, priority) => pool.submit(job, { priority });
         },
+        abortable(concurrency) {
+          const pool = make(concurrency);
+          return (job, signal) => pool.submit(job, { signal });
+        },
       };
     },
   },
@@ -40,6 +44,10 @@ export const pools = {
         prioritized(concurrency) {
           const queue = new PQueue({ concurrency });
           return (job, priority) => queue.add(job, { priority });
+        },
+        abortable(concurrency) {
+          const queue = new PQueue({ concurrency });
+          return (job, signal) => queue.add(job, { signal });
         },
       };
     },
@@ -77,6 +85,10 @@ export const pools = {
           const policy = bulkhead(concurrency, UNBOUNDED);
           return (job) => policy.execute(job);
         },
+        abortable(concurrency) {
+          const policy = bulkhead(concurrency, UNBOUNDED);
+          return (job, signal) => policy.execute(job, signal);
+        },
       };
     },
   },
@@ -89,6 +101,7 @@ export const pools = {
 export const limiters = {
   tidegate: {
     packages: ["tidegate"],
+    isKeyed: true,
     async load() {
       const { RateLimiter } = await import(TIDEGATE);
       const windows = [{ maxRequests: 1_000, windowMs: HOUR_MS }];
@@ -98,6 +111,7 @@ export const limiters = {
   },
   "rate-limiter-flexible": {
     packages: ["rate-limiter-flexible"],
+    isKeyed: true,
     async load() {
       const { RateLimiterMemory } = await import("rate-limiter-flexible");
       const limiter = new RateLimiterMemory({ points: 1_000, duration: HOUR_MS / 1_000 });

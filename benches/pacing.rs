@@ -5,13 +5,17 @@
 //! cargo bench --bench pacing -- --quick          two seeds
 //! cargo bench --bench pacing -- --seed 700       other seeds: 700, 701 …
 //! cargo bench --bench pacing -- --only sliding   the conditions with that in their names
+//! cargo bench --bench pacing -- --json FILE      writes all of it there too
 //! ```
 //!
 //! A cell is the makespan divided by the time that the rows take at exactly the limit, and the refused requests per
-//! row. A burst that the server allows makes the first smaller than 1. `!` marks what misses its target.
+//! row. A burst that the server allows makes the first smaller than 1. `!` marks what misses its target. At the end all
+//! strategies stand side by side; where one gives rows up, or does not come to an end, the share that arrived stands first.
 
 #![allow(
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a bench that overflows or panics fails, and that is what it is for"
@@ -19,12 +23,16 @@
 
 #[path = "../tests/support/pacing/mod.rs"]
 mod pacing;
+mod strategies;
 
-use std::env;
+use std::ops::Range;
+use std::{env, fs};
 
-use pacing::clients::{Aimd, Client, Paced, Retrying, Workers};
+use pacing::clients::{Aimd, Client, Even, Paced, Retrying, Workers};
 use pacing::network::{Headers, Report, Trial, run};
 use pacing::server::{Limit, Rule};
+use serde_json::{Value, json};
+use strategies::{Adaptive, Crm, Halving, Known, Queue, Reservoir};
 
 const BUCKET: Rule = Rule::Bucket { seconds: 1.0 };
 const DEEP_BUCKET: Rule = Rule::Bucket { seconds: 10.0 };
@@ -37,6 +45,8 @@ const SLIDING_1: Rule = Rule::Sliding { window: 1.0, refusals: false };
 const SLIDING_10: Rule = Rule::Sliding { window: 10.0, refusals: false };
 const SLIDING_ALL: Rule = Rule::Sliding { window: 10.0, refusals: true };
 const BLOCK_10: Rule = Rule::Block { window: 10.0, shut_out: 10.0, restarts: false };
+
+const BLOCK_60: Rule = Rule::Block { window: 10.0, shut_out: 60.0, restarts: true };
 
 const PARTS: [f64; 2] = [10.0, 50.0];
 
@@ -78,30 +88,37 @@ fn main() {
         "seeds {first} to {}: mean over {count}, latency 50 to 150 ms where nothing else is said",
         first + count - 1
     );
-    let mut missed = 0;
+    let seeds = first..first + count;
+    let mut printed = Vec::new();
     for section in sections() {
-        missed += print(&section, first..first + count, only);
+        printed.extend(print(&section, &seeds, only));
     }
+    let missed = printed.iter().filter(|line| line["missed"] == true).count();
     println!("\n{missed} lines miss a target");
+    let side_by_side: Vec<Value> = PARTS.into_iter().map(|rate| compare(rate, &seeds, only)).collect();
+    if let Some(file) = value("--json") {
+        let all = json!({ "seeds": [first, first + count - 1], "rows": COMPARED_ROWS, "lines": printed, "sideBySide": side_by_side });
+        fs::write(file, format!("{all:#}\n")).expect("the file of --json can be written");
+    }
 }
 
-fn print(section: &Section, seeds: std::ops::Range<u64>, only: &str) -> usize {
+/// Prints a section, and answers its lines as they are written.
+fn print(section: &Section, seeds: &Range<u64>, only: &str) -> Vec<Value> {
     let lines: Vec<&Line> = section.lines.iter().filter(|line| line.name.contains(only)).collect();
     if lines.is_empty() {
-        return 0;
+        return Vec::new();
     }
     println!("\n{}\n", section.title);
     println!(
         "  {:<34} {:>17} {:>8} {:>17} {:>17} {:>17}",
         "", "pacer", "worst", "10, cooldown", "AIMD", "5, backoff"
     );
-    let mut missed = 0;
+    let mut written = Vec::new();
     for line in lines {
         let mean = |client: &dyn Fn(u64) -> Box<dyn Client>| Mean::of(&line.trial, seeds.clone(), client);
         let pacer = mean(&Paced::cold);
         let others = [mean(&Workers::ten), mean(&Aimd::netflix), mean(&Retrying::five)];
         let miss = pacer.misses(line.target);
-        missed += usize::from(miss);
         let fair =
             if line.trial.starts.len() > 1 { format!("  Jain {:.3}", pacer.jain) } else { String::new() };
         println!(
@@ -115,9 +132,99 @@ fn print(section: &Section, seeds: std::ops::Range<u64>, only: &str) -> usize {
             others[2].cell(),
             words(line.target),
         );
+        written.push(json!({
+            "section": section.title,
+            "name": line.name,
+            "pacer": pacer.written(),
+            "worst": pacer.worst,
+            "jain": pacer.jain,
+            "target": words(line.target),
+            "missed": miss,
+            "tenWithCooldown": others[0].written(),
+            "aimd": others[1].written(),
+            "fiveWithBackoff": others[2].written(),
+        }));
     }
-    missed
+    written
 }
+
+/// A strategy in the side-by-side tables: what it can read, whether it was told the limit, and who it is.
+struct Column {
+    name: &'static str,
+    is_told: bool,
+    headers: Headers,
+    client: fn(&Trial, u64) -> Box<dyn Client>,
+}
+
+const COMPARED_ROWS: usize = 2_000;
+
+fn columns() -> Vec<Column> {
+    let blind = |name, client| Column { name, is_told: false, headers: Headers::None, client };
+    let told = |name, client| Column { name, is_told: true, headers: Headers::None, client };
+    let pacer = |name, headers| Column { name, is_told: false, headers, client: |_, seed| Paced::cold(seed) };
+    vec![
+        pacer("pacer", Headers::None),
+        pacer("pacer, Retry-After", Headers::RetryAfter),
+        pacer("pacer, RateLimit", Headers::Policy),
+        blind("CRM, breaker inside", |trial, _| Crm::with_breaker_inside(trial.rows)),
+        blind("CRM, breaker outside", |trial, _| Crm::with_breaker_outside(trial.rows)),
+        blind("p-limit(5), p-retry", |_, seed| Retrying::five(seed)),
+        blind("ten, shared cooldown", |_, seed| Workers::ten(seed)),
+        blind("AWS adaptive", |trial, seed| Adaptive::three_attempts(seed, trial.rows)),
+        blind("AWS adaptive, endless", |trial, seed| Adaptive::without_end(seed, trial.rows)),
+        blind("AIMD x 0.9", |_, seed| Aimd::netflix(seed)),
+        blind("AIMD x 0.5", |_, _| Halving::from_two()),
+        told("p-queue, p-retry", |trial, _| Queue::told(known(trial), trial.rows)),
+        told("Bottleneck", |trial, _| Reservoir::told(known(trial), trial.rows)),
+        told("even, 0.97 R", |trial, _| Even::at(0.97 * trial.limit.at(0.0))),
+        told("even, R", |trial, _| Even::at(trial.limit.at(0.0))),
+    ]
+}
+
+fn known(trial: &Trial) -> Known {
+    Known::of(trial.rule, trial.limit.at(0.0))
+}
+
+/// Every strategy past every rule, as a table.
+fn compare(rate: f64, seeds: &Range<u64>, only: &str) -> Value {
+    let columns = columns();
+    let names: Vec<String> = columns
+        .iter()
+        .map(|column| format!("{}{}", column.name, if column.is_told { " *" } else { "" }))
+        .collect();
+    println!("\nEvery strategy, {COMPARED_ROWS} rows, {rate}/s; * was told the limit\n");
+    println!("| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
+    let mut rows = Vec::new();
+    for (name, rule) in RULES.into_iter().filter(|(name, _)| name.contains(only)) {
+        let means: Vec<Mean> = columns
+            .iter()
+            .map(|column| {
+                let trial = Trial { headers: column.headers, ..Trial::new(rule, rate, COMPARED_ROWS) };
+                Mean::of(&trial, seeds.clone(), &|seed| (column.client)(&trial, seed))
+            })
+            .collect();
+        let cells: Vec<String> = means.iter().map(Mean::cell).collect();
+        println!("| {name} | {} |", cells.join(" | "));
+        rows.push(json!({ "rule": name, "cells": means.iter().map(Mean::written).collect::<Vec<_>>() }));
+    }
+    json!({ "perSecond": rate, "strategies": names, "rules": rows })
+}
+
+const RULES: [(&str, Rule); 13] = [
+    ("token bucket", BUCKET),
+    ("deep token bucket", DEEP_BUCKET),
+    ("GCRA, burst 5", BURST_5),
+    ("GCRA, burst 1", BURST_1),
+    ("fixed 1 s", FIXED_1),
+    ("fixed 10 s", FIXED_10),
+    ("fixed 60 s", FIXED_60),
+    ("sliding 1 s", SLIDING_1),
+    ("sliding 10 s", SLIDING_10),
+    ("sliding 10 s, refusals count", SLIDING_ALL),
+    ("concurrency cap", Rule::Concurrent),
+    ("blocks 10 s", BLOCK_10),
+    ("blocks 60 s from the last attempt", BLOCK_60),
+];
 
 fn words(target: Target) -> String {
     if target.ratio.is_infinite() {
@@ -133,28 +240,32 @@ struct Mean {
     refusals: f64,
     jain: f64,
     worst: f64,
-    /// Runs that the cut-off ended.
-    cut: usize,
+    /// Of all rows, those that were accepted.
+    arrived: f64,
+    /// Runs in which rows were given up, or that the cut-off ended.
+    unfinished: usize,
     missing: usize,
 }
 
 impl Mean {
-    fn of(trial: &Trial, seeds: std::ops::Range<u64>, client: &dyn Fn(u64) -> Box<dyn Client>) -> Self {
+    fn of(trial: &Trial, seeds: Range<u64>, client: &dyn Fn(u64) -> Box<dyn Client>) -> Self {
         let reports: Vec<Report> = seeds.map(|seed| run(&Trial { seed, ..trial.clone() }, client)).collect();
         let count = reports.len() as f64;
-        let mean = |value: fn(&Report) -> f64| reports.iter().map(value).sum::<f64>() / count;
+        let mean = |value: &dyn Fn(&Report) -> f64| reports.iter().map(value).sum::<f64>() / count;
+        let rows = (trial.rows * trial.starts.len()) as f64;
         Self {
-            ratio: mean(|report| report.ratio),
-            refusals: mean(|report| report.refusals),
-            jain: mean(|report| report.jain),
+            ratio: mean(&|report| report.ratio),
+            refusals: mean(&|report| report.refusals),
+            jain: mean(&|report| report.jain),
             worst: reports.iter().map(|report| report.ratio).fold(0.0, f64::max),
-            cut: reports.iter().filter(|report| !report.finished).count(),
+            arrived: mean(&|report| report.accepted as f64) / rows,
+            unfinished: reports.iter().filter(|report| !report.finished).count(),
             missing: reports.iter().map(|report| report.missing).sum(),
         }
     }
 
     fn misses(&self, target: Target) -> bool {
-        self.cut > 0
+        self.unfinished > 0
             || self.missing > 0
             || self.ratio > target.ratio
             || self.refusals > target.refusals
@@ -162,10 +273,17 @@ impl Mean {
     }
 
     fn cell(&self) -> String {
-        if self.cut > 0 {
-            return format!("unfinished {:.0} %", 100.0 * self.refusals);
+        let refusals = 100.0 * self.refusals;
+        if self.unfinished > 0 {
+            // Rounded down: 100 % would be all of them.
+            return format!("{:.1} % of rows / {refusals:.0} %", (1e3 * self.arrived).floor() / 10.0);
         }
-        format!("{:.3} / {:.2} %", self.ratio, 100.0 * self.refusals)
+        format!("{:.3} / {refusals:.2} %", self.ratio)
+    }
+
+    fn written(&self) -> Value {
+        let ratio = if self.unfinished > 0 { Value::Null } else { json!(self.ratio) };
+        json!({ "ratio": ratio, "refusedPerRow": self.refusals, "arrived": self.arrived })
     }
 }
 
