@@ -399,6 +399,20 @@ fn where_refusals_can_be_seen_lost_answers_are_none() {
 }
 
 #[test]
+fn a_limit_that_was_used_up_before_is_no_slow_one() {
+    let mut world = World::new(PacerConfig::default());
+    world.run(Outcome::Throttled { hint: Some(ms(3_000)) });
+    let open = world.now + 3_000;
+    while world.now < open {
+        world.run(Outcome::Throttled { hint: None });
+    }
+    for _ in 0..100 {
+        world.run(Outcome::Accepted);
+    }
+    assert!(world.now < open + 8_000, "{} ms for a hundred", world.now - open);
+}
+
+#[test]
 fn an_outage_in_the_middle_teaches_nothing() {
     let mut world = World::at_rate(50.0);
     for _ in 0..500 {

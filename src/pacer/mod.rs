@@ -185,7 +185,7 @@ pub struct Pacer {
     suspicious_until: f64,
     shows_refusals: bool,
     had_outage: bool,
-    /// What was believed before the suspicion arose.
+    /// What was believed before the first refusals, where they may teach nothing.
     unsuspecting: Option<Rate>,
     /// The latest time anybody told, and that of the latest answer. `None` before the first request.
     seen: Option<f64>,
@@ -272,7 +272,12 @@ impl Pacer {
         match outcome {
             Outcome::Accepted => self.accepted(now, &permit, latency, advertised),
             Outcome::Throttled { hint } => {
-                self.shows_refusals = true;
+                if !self.shows_refusals {
+                    self.shows_refusals = true;
+                    // The limit was used up before we came: how long that lasts is no measure of it.
+                    let came_late = self.meter.since(Mark::default()) < 1.0;
+                    self.unsuspecting = came_late.then(|| self.rate.clone());
+                }
                 self.throttled(now, &permit, hint, advertised);
             }
             Outcome::Lost if self.hides_a_refusal(now) => self.throttled(now, &permit, None, None),
@@ -407,8 +412,8 @@ impl Pacer {
         }
         let mark = self.meter.mark(now);
         match self.penalty.open(now, &self.meter) {
-            Some(_) if !self.shows_refusals && !self.had_outage => {
-                // Nothing but lost answers, and for the first time: most likely there was no connection.
+            Some(_) if self.unsuspecting.is_some() => {
+                // For the first time, and nothing but lost answers: most likely there was no connection.
                 self.had_outage = true;
                 if let Some(rate) = self.unsuspecting.take() {
                     self.rate = rate;
@@ -422,7 +427,10 @@ impl Pacer {
                 self.rate.reopened(mark, wall, &self.penalty);
                 self.gate.forget_pace(now);
             }
-            None => self.rate.shift(now),
+            None => {
+                self.unsuspecting = None;
+                self.rate.shift(now);
+            }
         }
     }
 
@@ -559,7 +567,7 @@ impl Pacer {
     fn hides_a_refusal(&mut self, now: f64) -> bool {
         let together = (self.losses & LATEST).count_ones() >= SILENCES;
         if together {
-            if now >= self.suspicious_until {
+            if now >= self.suspicious_until && !self.had_outage {
                 self.unsuspecting = Some(self.rate.clone());
             }
             self.suspicious_until = now + SUSPICIOUS;

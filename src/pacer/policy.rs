@@ -161,6 +161,10 @@ impl Policy {
         if self.window >= LONG && self.remaining <= 0.0 && self.reset >= 2.0 && now < renewed {
             return Some(renewed);
         }
+        // All of it has come back since, however much was sent before anybody knew.
+        if now - self.told_at >= self.window {
+            return None;
+        }
         let until = if self.contested {
             let soon = self.told_at.max(gate.last_sent()) + (2.0 / rate).min(0.2);
             if self.remaining - self.since(gate) < 1.0 { soon } else { now }
@@ -248,6 +252,18 @@ mod tests {
         policy.told(100.0, said(600, 60_000, 0, 30_000), 1, true, &meter);
         assert_eq!(policy.wait(100.0, 10.0, &gate, &meter), Some(129.0));
         assert_eq!(policy.wait(130.0, 10.0, &gate, &meter), None);
+    }
+
+    #[test]
+    fn what_was_told_a_window_ago_holds_nobody() {
+        let (meter, mut gate) = (Meter::new(), Gate::new());
+        for _ in 0..100 {
+            gate.pass(0.0, 10.0);
+        }
+        let mut policy = Policy::new(0.0);
+        policy.told(0.0, said(1, 600_000, 0, 0), 1, true, &meter);
+        assert_eq!(policy.wait(599.0, 10.0, &gate, &meter), Some(600.0));
+        assert_eq!(policy.wait(600.0, 10.0, &gate, &meter), None);
     }
 
     #[test]
