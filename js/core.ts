@@ -233,15 +233,17 @@ function hasWebAssembly(): boolean {
 
 function stateAfter(error: unknown): CoreState {
   if (error instanceof RangeError) return "limit";
-  return mayCompile() ? "no-wasm" : "csp";
+  return mayRun() ? "no-wasm" : "csp";
 }
 
-/** `WebAssembly.validate` works under every policy: only compiling the smallest module there is tells. */
-function mayCompile(): boolean {
+/**
+ * `WebAssembly.validate` works under every policy: only the smallest module there is tells. Compiled is not enough: WebKit
+ * refuses no earlier than when it is instantiated.
+ */
+function mayRun(): boolean {
   try {
-    return (
-      new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)) instanceof WebAssembly.Module
-    );
+    const module = new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+    return new WebAssembly.Instance(module) instanceof WebAssembly.Instance;
   } catch {
     return false;
   }

@@ -82,7 +82,8 @@ export async function serveApi() {
   };
 }
 
-const PREFLIGHT = {
+/** What lets a page of any other origin ask. */
+export const PREFLIGHT = {
   "Access-Control-Allow-Origin": "*",
   "Access-Control-Allow-Headers": "*",
   "Access-Control-Allow-Methods": "*",

@@ -67,6 +67,24 @@ describe("without the core", () => {
     },
   );
 
+  it("csp: also where a module may be compiled and is refused when it is instantiated, as in WebKit", async () => {
+    const Instance = class {
+      constructor() {
+        throw new WebAssembly.CompileError("Refused to create a WebAssembly object");
+      }
+    };
+    vi.stubGlobal("WebAssembly", Object.create(WebAssembly, { Instance: { value: Instance } }));
+    const tidegate = await freshPackage();
+    const { service } = bench({}, tidegate.RateLimitService);
+    expect(await service.executeWithRetry(() => 5)).toBe(5);
+    expect(tidegate.coreState()).toBe("csp");
+
+    vi.resetModules();
+    const external = await import("../../js/external.ts");
+    const wasm = readFileSync(new URL("../../pkg/core_bg.wasm", import.meta.url));
+    expect(await external.init({ wasm })).toBe("csp");
+  });
+
   it.each(Object.entries(ways))("%s: the operation gets its key and its signal", async (_, arrange) => {
     arrange();
     const tidegate = await freshPackage();
