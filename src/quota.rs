@@ -282,7 +282,8 @@ impl Quota {
 
     /// When the next start is due if the latest take is followed by a pause for other windows.
     fn due_us(&self, from: &Policy, to: &Policy, windows: &[Window]) -> u64 {
-        if self.next_us == 0 {
+        // A take at the clock's origin that no pause followed is one too.
+        if self.next_us == 0 && self.weight == 0 {
             return 0;
         }
         let pause = pause_us(from, &from.windows, self.weight);

@@ -432,6 +432,16 @@ fn clear_forgets_and_what_comes_back_later_is_not_the_new_ones() {
 }
 
 #[test]
+fn after_clear_too_a_clock_that_was_set_back_stands_still() {
+    let mut world = World::of(&[window(1, 1_000)]);
+    world.ask(10_000, 1);
+    world.quota.clear();
+    assert_eq!(world.ask(4_000, 1), Decision::Proceed);
+    assert_eq!(world.check(5_500, 1), wait(11_000), "it counts from the latest take");
+    assert_eq!(world.ask(11_000, 1), Decision::Proceed);
+}
+
+#[test]
 fn after_fill_short_windows_are_full_and_long_ones_as_they_were() {
     let policy =
         Policy { interval: ms(500), ..windows(&[window(10, 1_000), window(60, MINUTE), window(500, HOUR)]) };

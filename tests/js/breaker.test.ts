@@ -86,6 +86,7 @@ describe("a call", () => {
         RateLimitConfigError,
       );
     }
+    expect(await rejection(breaker.execute(operation, 5 as never))).toMatchObject({ field: "options" });
     expect(operation).not.toHaveBeenCalled();
     expect(await breaker.execute(() => 1, { signal: null })).toBe(1);
   });

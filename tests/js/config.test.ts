@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { shellConfig } from "../../js/config.ts";
 import { RateLimitConfigError, RateLimitService } from "../../js/index.ts";
-import { bench, refusal, rejection, script } from "./support/service.ts";
+import type { Logger } from "../../js/types.ts";
+import { bench, Log, refusal, rejection, script } from "./support/service.ts";
 
 const YEAR = 31_536_000_000;
 const DAY = 86_400_000;
@@ -196,5 +198,34 @@ describe("the configuration", () => {
     expect(await rejection(service.executeWithRetry(script(refusal())))).toMatchObject({
       code: "RATE_LIMIT_BUDGET_EXHAUSTED",
     });
+  });
+});
+
+describe("the log", () => {
+  const METHODS = ["error", "warn", "info", "debug"] as const;
+
+  it.each([
+    ["silent", []],
+    ["error", ["error"]],
+    ["warn", ["error", "warn"]],
+    ["info", ["error", "warn", "info"]],
+    ["debug", ["error", "warn", "info", "debug"]],
+    [undefined, ["error", "warn"]],
+  ] as const)("at level %s gets these, each by its own method: %j", (logLevel, expected) => {
+    const logger = new Log();
+    const { log } = shellConfig(logLevel === undefined ? { logger } : { logger, logLevel });
+    for (const method of METHODS) log[method](`from ${method}`, 1, 2);
+    expect(logger.lines).toEqual(expected.map((method) => `${method}: [RateLimit] from ${method}`));
+    expect(logger.details).toEqual(expected.map(() => [1, 2]));
+  });
+
+  it("that fails, or lacks a method, does not fail the call", () => {
+    const logger = {
+      error: () => {
+        throw new Error("the log is full");
+      },
+    } as unknown as Logger;
+    const { log } = shellConfig({ logger, logLevel: "debug" });
+    for (const method of METHODS) expect(() => log[method]("said")).not.toThrow();
   });
 });

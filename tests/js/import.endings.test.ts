@@ -236,3 +236,16 @@ describe("answers that cannot be read", () => {
     }
   });
 });
+
+describe("answers row by row", () => {
+  it.each<[string, unknown, object]>([
+    ["an id that is a number", { outcome: "imported", id: 7 }, { outcome: "imported", id: 7 }],
+    ["an id of nothing", { outcome: "duplicate", id: 0 }, { outcome: "duplicate", id: 0 }],
+    ["an id that is text", { outcome: "ignored", id: "a7" }, { outcome: "ignored", id: "a7" }],
+    ["an id that is neither", { outcome: "imported", id: { of: 7 } }, { outcome: "imported" }],
+    ["no id", { outcome: "imported", id: null }, { outcome: "imported" }],
+  ])("keep %s as it is", (_, answer, expected) => {
+    expect(answersOf([answer], 1)).toStrictEqual([expected]);
+    expect(answersOf(answer, 2)).toStrictEqual([expected, expected]);
+  });
+});

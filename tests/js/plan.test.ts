@@ -290,6 +290,18 @@ describe("the plan for the core", () => {
     ]);
   });
 
+  it("has the quotas of an operation in the order of their numbers, in whatever order an update names them", () => {
+    const [all, agent, team] = [aWindow, { ...aWindow, per: "agent" }, { ...aWindow, per: "team" }];
+    const before = plan({ rateLimit: { call: [all, agent, team] } });
+    const after = before.updated({ rateLimit: { call: [all, team, agent] } });
+    const pers = after.operation("call").quotas.map(({ policy, per }) => [policy, per]);
+    expect(pers).toEqual([
+      [0, undefined],
+      [1, "agent"],
+      [2, "team"],
+    ]);
+  });
+
   it("keeps every number through updates, and empties what is gone", () => {
     const before = plan({ rateLimit: { a: aWindow, b: aWindow } });
     const after = before.updated({
@@ -398,6 +410,14 @@ describe("a place", () => {
     expect(new Set(places.map(({ name }) => name)).size).toBe(keys.length);
     places.forEach(({ name }, index) => {
       expect(partsOf(name)).toEqual({ operation: call.number, limitKey: keys[index] });
+    });
+  });
+
+  it("is told from its name beyond the tenth operation too", () => {
+    const names = Array.from({ length: 12 }, (_, index) => `operation ${index}`);
+    const many = plan({ rateLimit: Object.fromEntries(names.map((name) => [name, aWindow])) });
+    names.forEach((name, number) => {
+      expect(partsOf(placeOf(many.operation(name), "a").name)).toEqual({ operation: number, limitKey: "a" });
     });
   });
 
