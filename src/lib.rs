@@ -9,6 +9,7 @@
 //! Pure and deterministic: every room takes `now` and randomness as arguments. A room uses only rooms above it
 //! in the list below; `tests/layering.rs` reads the `use` lines and fails when one looks down.
 
+#![forbid(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(
     test,

@@ -77,7 +77,10 @@ export interface ImportOptions<Row> {
   batchSize?: number | "auto" | undefined;
   /** Requests in flight that are never exceeded. Default: learned, at most 100. 1 to 1_000. */
   concurrency?: number | undefined;
-  /** Requests a second that are never exceeded. Default: learned. Above 0, up to 100_000. */
+  /**
+   * Requests a second that are never exceeded; in a hidden tab, whose timers come late, on average over half a minute. Default: learned.
+   * Above 0, up to 100_000.
+   */
   rate?: number | undefined;
   /** How long an answer may take before it counts as lost. Default 60_000; 100 to 3_600_000. */
   timeoutMs?: number | undefined;

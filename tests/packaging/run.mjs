@@ -9,6 +9,8 @@ import esbuild from "esbuild";
 import { build as viteBuild } from "vite";
 import { filesIn, installed, root, run as runProgram, StepError } from "../../js/steps.mjs";
 import { Report } from "../report.mjs";
+import { checkDependencies } from "./dependencies.mjs";
+import { evaluators } from "./evaluators.mjs";
 import { installPacked } from "./pack.mjs";
 
 export async function run({ report, update = false }) {
@@ -17,6 +19,7 @@ export async function run({ report, update = false }) {
     await cp(path.join(HERE, "apps"), app.folder, { recursive: true });
     await recorded(report, app, update);
     await manifest(report, app);
+    await supplyChain(report, app);
     await inNode(report, app);
     await inTypeScript(report, app);
     await inDocumentation(report, app);
@@ -117,6 +120,46 @@ async function manifest(report, app) {
     ).then(nothing),
   );
 }
+
+// ---- what comes with it, and what it may do
+
+async function supplyChain(report, app) {
+  await report.case("docs/dependencies.md tells of every dependency, and of nothing else", async () => {
+    return `${await checkDependencies()} dependencies`;
+  });
+  await report.case("nothing that is published evaluates text", async () => {
+    const scripts = app.files.filter((file) => /\.c?js$/.test(file));
+    assert(scripts.length > 0, "there are none");
+    for (const sample of EVALUATING) assert.equal(evaluators(sample).length, 1, `${sample} is not found`);
+    const found = [];
+    for (const file of scripts) {
+      const text = await readFile(path.join(app.folder, "node_modules", "tidegate", file), "utf8");
+      found.push(...evaluators(text).map((what) => `${file}: ${what}`));
+    }
+    assert.deepEqual(found, []);
+    return `${scripts.length} files`;
+  });
+  for (const script of ["node.mjs", "node.cjs"]) {
+    await report.case(`it works where no text may be evaluated: ${script}`, () =>
+      runProgram(
+        script,
+        process.execPath,
+        ["--disallow-code-generation-from-strings", script],
+        inside(app),
+      ).then(nothing),
+    );
+  }
+}
+
+/** What has to be found, so that finding nothing means something. */
+const EVALUATING = [
+  'eval("1")',
+  '(0, eval)("1")',
+  'new Function("a", "return a")',
+  "const make = globalThis.Function",
+  'setTimeout("f()", 1)',
+  '(() => {}).constructor("return 1")',
+];
 
 // ---- Node
 
