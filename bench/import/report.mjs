@@ -7,7 +7,7 @@ bring in, each a request. A cell is the makespan divided by the time that the ro
 requests for each row; a burst that a server allows makes the first smaller than 1. The mean of the seeds. Where a
 strategy gives rows up, or is not done after twenty times the optimum and at least an hour, the share of the rows that arrived stands
 instead of the makespan. With a star: it was told the limit, as nobody is in earnest. The strategies are the ideas of the packages in few lines of
-Rust (benches/strategies.rs), with the defaults of those: all rows at once with three retries and a breaker of five failures, as a CRM had it, the breaker
+Rust (benches/strategies/mod.rs), with the defaults of those: all rows at once with three retries and a breaker of five failures, as a CRM had it, the breaker
 around each attempt or around the loop; five at a time, each retried after 1, 2, 4 … s; ten at a time behind tidegate's
 cooldown; the AWS SDK's adaptive mode, with its three attempts and without end; AIMD as Netflix has it and a cautious one; p-queue and Bottleneck,
 configured with the limit; an even pace. "pacer" is what imports use: with the status alone, with Retry-After on refusals, and with RateLimit fields. The
