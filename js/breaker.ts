@@ -3,6 +3,7 @@ import { type Brought, boundedAttempt, plainAttempt } from "./attempt.ts";
 import { abortReason, Call } from "./call.ts";
 import { CLOSED, circuitState } from "./circuit.ts";
 import { Flag, Judgement, phases, Reason, Transition } from "./codes.ts";
+import type { CoreConfig } from "./config.ts";
 import type { ServiceCore } from "./core.ts";
 import { isRateLimitError, RateLimitConfigError, type RateLimitError } from "./errors.ts";
 import { Emitter } from "./events.ts";
@@ -74,7 +75,7 @@ export interface ExecuteOptions {
  * with their timeout; `isolate()` holds even then.
  */
 export class CircuitBreaker {
-  readonly #config: object;
+  readonly #config: CoreConfig;
   readonly #timeoutMs: number;
   readonly #classify: CircuitBreakerOptions["classify"];
   readonly #log: Logger;
@@ -275,7 +276,7 @@ function isAbort(error: unknown): boolean {
 }
 
 /** What the core is made from. */
-function configOf(given: Partial<CircuitBreakerOptions>): object {
+function configOf(given: Partial<CircuitBreakerOptions>): CoreConfig {
   const {
     failureThreshold,
     failureRatio = null,

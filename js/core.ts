@@ -6,6 +6,7 @@
  */
 
 import * as glue from "../pkg/core.js";
+import { type CoreConfig, numbersOf } from "./config.ts";
 import { type Alarm, plainAlarm } from "./host.ts";
 import type { CoreState } from "./types.ts";
 
@@ -72,8 +73,13 @@ export class CoreHandle {
 
 /** A service in the core. */
 export class ServiceCore extends CoreHandle {
-  constructor(config: object) {
-    super(() => glue.create(config), glue.free);
+  constructor(config: CoreConfig) {
+    super(() => glue.create(numbersOf(config)), glue.free);
+  }
+
+  /** Another configuration from the next decision on. */
+  configure(config: CoreConfig): void {
+    glue.configure(this.handle, numbersOf(config));
   }
 }
 

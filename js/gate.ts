@@ -118,7 +118,7 @@ export class Gate {
   configure(plan: LimitsPlan): void {
     this.#limits.configure(plan);
     this.#hasSlots = hasSlots(plan);
-    this.#link.ask(({ handle }) => glue.configure(handle, { ...AT_REST, limits: plan }));
+    this.#link.ask((core) => core.configure({ ...AT_REST, limits: plan }));
     this.#link.poll();
   }
 

@@ -2,6 +2,7 @@ import * as glue from "../pkg/core.js";
 import type { Call } from "./call.ts";
 import { Calm } from "./calm.ts";
 import { Flag, Reason, Transition } from "./codes.ts";
+import type { CoreConfig } from "./config.ts";
 import { alarm, isReady, isReturning, onCoreState, ServiceCore, trapped } from "./core.ts";
 import { type Platform, platform, Waits } from "./host.ts";
 import { NOWHERE, NoIdleKey, type Place } from "./lanes.ts";
@@ -20,7 +21,7 @@ import { type Answer, answerFor, answerOf, type Ended, type Leave, Waiters } fro
 /** Who uses a service of the core, and what it says to the link and is told by it. */
 export interface Owner {
   /** What the service is made from. */
-  config(): object;
+  config(): CoreConfig;
   log(): Logger;
   /** There is another core: tells it what it must know beside the configuration and the limits. */
   restore?(core: ServiceCore): void;
@@ -407,9 +408,9 @@ export class Link {
     if (this.#wasLost && this.limits) {
       // Less may be allowed than when those who run were let go: all of them are counted.
       const config = this.#owner.config();
-      glue.configure(core.handle, { ...config, limits: { ...this.limits.plan, ...ALL_ALLOWED } });
+      core.configure({ ...config, limits: { ...this.limits.plan, ...ALL_ALLOWED } });
       this.limits.restore(core, now);
-      glue.configure(core.handle, config);
+      core.configure(config);
     }
     this.#wasLost = true;
     this.#owner.restore?.(core);

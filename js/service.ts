@@ -3,7 +3,7 @@ import { Attempt, type Brought, boundedAttempt, plainAttempt } from "./attempt.t
 import { abortReason, Call } from "./call.ts";
 import { CLOSED, circuitState } from "./circuit.ts";
 import { Flag, Judgement, Next, phases, Reason, Transition } from "./codes.ts";
-import { merged, type ShellConfig, shellConfig } from "./config.ts";
+import { type CoreConfig, merged, type ShellConfig, shellConfig } from "./config.ts";
 import { coreState, type ServiceCore } from "./core.ts";
 import { isRateLimitError, type RateLimitError } from "./errors.ts";
 import { Emitter } from "./events.ts";
@@ -646,12 +646,12 @@ export class RateLimitService {
   }
 
   /** What the service is in the core. */
-  #configuration(): object {
+  #configuration(): CoreConfig {
     return this.#limits ? { ...this.#given, limits: this.#limits.plan } : this.#given;
   }
 
   #configure(): void {
-    this.link.ask((wasm) => glue.configure(wasm.handle, this.#configuration()));
+    this.link.ask((wasm) => wasm.configure(this.#configuration()));
     this.link.poll();
   }
 

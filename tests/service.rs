@@ -1256,6 +1256,13 @@ fn a_group_is_counted_beside_the_whole() {
 // ---- The golden cases, which the TypeScript shell runs too (tests/vectors/README.md) ----------------------------
 
 #[test]
+fn golden_defaults() {
+    for (_, config) in vectors::cases("defaults") {
+        assert_eq!(config, Config::default());
+    }
+}
+
+#[test]
 fn golden_pauses() {
     for (case, config) in vectors::cases("backoff") {
         let mut world = World::new(config);

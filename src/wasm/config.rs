@@ -1,11 +1,10 @@
-//! The configuration, read field by field.
+//! The configuration, read number by number.
 //!
-//! The shell has checked it (`js/config.ts`): a mistake is to be found on devices without a core too, so the ranges and
-//! the words for them are there. Here, what is absent or of another type has its default.
-//! Not through serde: deserialising numbers brings 35 kB of float formatting and error text with it.
+//! The shell has checked it and filled in what was not configured (`js/config.ts`): a mistake is to be found on devices
+//! without a core too, so the ranges, the defaults and the words are there. `js/config.ts` writes the numbers in the
+//! order in which they are read here: names would have to cross one by one, and take 3 kB.
 
-use js_sys::Reflect;
-use wasm_bindgen::JsValue;
+use std::slice::Iter;
 
 use crate::backoff::{Backoff, Jitter};
 use crate::budget::BudgetConfig;
@@ -16,156 +15,126 @@ use crate::service::{Config, RetryTransient};
 use crate::slots::SlotsConfig;
 use crate::time::Span;
 
-/// Reads a configuration object. It belongs to the shell: nobody's getters are run.
-pub(super) fn read(given: &JsValue) -> Config {
-    let fields = Fields(given);
-    let default = Config::default();
-    Config {
-        max_retries: fields.count("maxRetries", default.max_retries),
-        backoff: Backoff {
-            initial: fields.span("initialDelayMs", default.backoff.initial),
-            max: fields.span("maxDelayMs", default.backoff.max),
-            jitter: jitter(&fields),
-        },
-        respect_retry_after: fields.truth("respectRetryAfter", default.respect_retry_after),
-        max_retry_after: fields.span("maxRetryAfterMs", default.max_retry_after),
-        circuit_threshold: fields.count("circuitBreakerThreshold", default.circuit_threshold),
-        circuit_reset: fields.span("circuitResetMs", default.circuit_reset),
-        half_open_probes: fields.count("halfOpenProbes", default.half_open_probes),
-        probe_timeout: fields.span("probeTimeoutMs", default.probe_timeout),
-        retry_transient: retry_transient(&fields),
-        retry_budget: retry_budget(&fields, default.retry_budget),
-        shared_cooldown: fields.truth("sharedCooldown", default.shared_cooldown),
-        trip: trip(&fields),
-    }
-}
+/// The numbers that are not read yet. NaN is none, and so is what stands behind the last one.
+pub(super) struct Numbers<'a>(Iter<'a, f64>);
 
-/// Reads the limits of a service, which the shell has made of what was configured; without any, there are none.
-pub(super) fn limits(given: &JsValue) -> LimitsConfig {
-    let default = LimitsConfig::default();
-    let Some(limits) = Fields(given).object("limits") else { return default };
-    let fields = Fields(&limits);
-    LimitsConfig {
-        policies: fields.list("policies").iter().map(|policy| policy_of(&Fields(policy))).collect(),
-        slots: SlotsConfig {
-            global: fields.cap("concurrency"),
-            per_key: fields.cap("concurrencyPerKey"),
-            per_operation: fields.list("concurrencyPerOperation").iter().map(cap_of).collect(),
-            lease: fields.value("leaseMs").as_f64().map(Span::from_ms_ceil),
-        },
-        max_queue: fields.count("maxQueue", default.max_queue),
-        reject: fields.truth("reject", default.reject),
-        max_keys: fields.count("maxKeys", default.max_keys),
-    }
-}
-
-fn policy_of(fields: &Fields<'_>) -> Policy {
-    Policy {
-        windows: fields.list("windows").iter().map(|window| window_of(&Fields(window))).collect(),
-        interval: fields.span("intervalMs", Span::ZERO),
-        smooth: fields.truth("smooth", false),
-    }
-}
-
-fn window_of(fields: &Fields<'_>) -> Window {
-    Window { limit: fields.count("limit", 1), length: fields.span("lengthMs", Span::ZERO) }
-}
-
-/// When the circuit opens, where it is used alone: without `circuit`, after refusals in a row as for a service.
-fn trip(fields: &Fields<'_>) -> Trip {
-    let Some(given) = fields.object("circuit") else { return Trip::Events };
-    let fields = Fields(&given);
-    let Some(ratio) = fields.value("ratio").as_f64() else { return Trip::InARow };
-    let minimum = fields.count("minimumCalls", 1);
-    match fields.value("lastCalls").as_f64() {
-        Some(_) => Trip::LastCalls { ratio, calls: fields.count("lastCalls", 1), minimum },
-        None => Trip::Window { ratio, length: fields.span("windowMs", Span::ZERO), minimum },
-    }
-}
-
-fn jitter(fields: &Fields<'_>) -> Jitter {
-    match fields.text("jitter").as_deref() {
-        Some("full") => Jitter::Full,
-        Some("equal") => Jitter::Equal,
-        Some("decorrelated") => Jitter::Decorrelated,
-        Some("none") => Jitter::None,
-        _ => Jitter::Proportional { factor: fields.number("jitterFactor", 0.2) },
-    }
-}
-
-fn retry_transient(fields: &Fields<'_>) -> RetryTransient {
-    match fields.text("retryTransient").as_deref() {
-        Some("idempotent") => RetryTransient::Idempotent,
-        Some("always") => RetryTransient::Always,
-        _ => RetryTransient::Never,
-    }
-}
-
-/// `null` is no budget.
-fn retry_budget(fields: &Fields<'_>, default: Option<BudgetConfig>) -> Option<BudgetConfig> {
-    let given = fields.value("retryBudget");
-    if !given.is_object() {
-        return default.filter(|_| !given.is_null());
-    }
-    let fields = Fields(&given);
-    let default = default?;
-    Some(BudgetConfig {
-        ratio: fields.number("ratio", default.ratio),
-        min_per_second: fields.number("minPerSecond", default.min_per_second),
-        window: fields.span("windowMs", default.window),
-    })
-}
-
-/// An object whose fields are read one by one.
-struct Fields<'a>(&'a JsValue);
-
-impl Fields<'_> {
-    fn value(&self, name: &str) -> JsValue {
-        Reflect::get(self.0, &JsValue::from_str(name)).unwrap_or(JsValue::UNDEFINED)
+impl<'a> Numbers<'a> {
+    pub(super) fn of(numbers: &'a [f64]) -> Self {
+        Self(numbers.iter())
     }
 
-    fn number(&self, name: &str, default: f64) -> f64 {
-        self.value(name).as_f64().unwrap_or(default)
+    /// How a service behaves: it stands before its limits.
+    #[inline(never)]
+    pub(super) fn config(&mut self) -> Config {
+        Config {
+            max_retries: self.count(),
+            backoff: Backoff { initial: self.span(), max: self.span(), jitter: self.jitter() },
+            respect_retry_after: self.truth(),
+            max_retry_after: self.span(),
+            circuit_threshold: self.count(),
+            circuit_reset: self.span(),
+            half_open_probes: self.count(),
+            probe_timeout: self.span(),
+            retry_transient: self.retry_transient(),
+            retry_budget: self.retry_budget(),
+            shared_cooldown: self.truth(),
+            trip: self.trip(),
+        }
+    }
+
+    /// The limits, which the shell has made of what was configured.
+    pub(super) fn limits(&mut self) -> LimitsConfig {
+        LimitsConfig {
+            slots: SlotsConfig {
+                global: self.cap(),
+                per_key: self.cap(),
+                lease: self.some().map(Span::from_ms_ceil),
+                per_operation: self.list(Self::cap),
+            },
+            max_queue: self.count(),
+            reject: self.truth(),
+            max_keys: self.count(),
+            policies: self.list(Self::policy),
+        }
+    }
+
+    fn policy(&mut self) -> Policy {
+        Policy { interval: self.span(), smooth: self.truth(), windows: self.list(Self::window) }
+    }
+
+    fn window(&mut self) -> Window {
+        Window { limit: self.count(), length: self.span() }
+    }
+
+    fn jitter(&mut self) -> Jitter {
+        let (kind, factor) = (self.count(), self.number());
+        match kind {
+            0 => Jitter::Proportional { factor },
+            1 => Jitter::Full,
+            2 => Jitter::Equal,
+            3 => Jitter::Decorrelated,
+            _ => Jitter::None,
+        }
+    }
+
+    fn retry_transient(&mut self) -> RetryTransient {
+        match self.count() {
+            0 => RetryTransient::Never,
+            1 => RetryTransient::Idempotent,
+            _ => RetryTransient::Always,
+        }
+    }
+
+    fn retry_budget(&mut self) -> Option<BudgetConfig> {
+        let (ratio, min_per_second, window) = (self.some(), self.number(), self.span());
+        ratio.map(|ratio| BudgetConfig { ratio, min_per_second, window })
+    }
+
+    fn trip(&mut self) -> Trip {
+        let (kind, ratio, minimum, length) = (self.count(), self.number(), self.count(), self.number());
+        match kind {
+            0 => Trip::Events,
+            1 => Trip::InARow,
+            2 => Trip::LastCalls { ratio, calls: whole(length), minimum },
+            _ => Trip::Window { ratio, length: Span::from_ms_ceil(length), minimum },
+        }
+    }
+
+    /// So many of them as the next number says.
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        (0..self.count()).map(|_| item(self)).collect()
+    }
+
+    /// A number of slots, or no limit.
+    fn cap(&mut self) -> Option<u32> {
+        self.some().map(whole)
+    }
+
+    fn truth(&mut self) -> bool {
+        self.count() > 0
     }
 
     #[inline(never)]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
-    fn count(&self, name: &str, default: u32) -> u32 {
-        self.number(name, f64::from(default)) as u32
+    fn count(&mut self) -> u32 {
+        whole(self.number())
     }
 
     #[inline(never)]
-    fn span(&self, name: &str, default: Span) -> Span {
-        Span::from_ms_ceil(self.number(name, default.as_f64()))
+    fn span(&mut self) -> Span {
+        Span::from_ms_ceil(self.number())
     }
 
-    fn truth(&self, name: &str, default: bool) -> bool {
-        self.value(name).as_bool().unwrap_or(default)
+    fn some(&mut self) -> Option<f64> {
+        Some(self.number()).filter(|number| !number.is_nan())
     }
 
-    fn text(&self, name: &str) -> Option<String> {
-        self.value(name).as_string()
-    }
-
-    /// A number of slots; `null` and nothing at all are no limit.
-    fn cap(&self, name: &str) -> Option<u32> {
-        cap_of(&self.value(name))
-    }
-
-    fn object(&self, name: &str) -> Option<JsValue> {
-        Some(self.value(name)).filter(JsValue::is_object)
-    }
-
-    /// What a list holds; one that is none is empty.
     #[inline(never)]
-    fn list(&self, name: &str) -> Vec<JsValue> {
-        let list = self.value(name);
-        let item = |index| Reflect::get_u32(&list, index).unwrap_or(JsValue::UNDEFINED);
-        (0..Fields(&list).count("length", 0)).map(item).collect()
+    fn number(&mut self) -> f64 {
+        self.0.next().copied().unwrap_or(f64::NAN)
     }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
-fn cap_of(value: &JsValue) -> Option<u32> {
-    value.as_f64().map(|number| number as u32)
+fn whole(number: f64) -> u32 {
+    number as u32
 }

@@ -9,12 +9,13 @@ use crate::classify::{classify, hint};
 use crate::decision::{Permit, Reason, Transition, Verdict};
 use crate::outcome::Outcome;
 use crate::queue::Terms;
-use crate::service::{Admission, Call, Config, Ending, Next, Rejection, Service};
+use crate::service::{Admission, Call, Ending, Next, Rejection, Service};
 use crate::time::{Instant, Span, WallTime};
 
 use super::codes::{CALM, NEWS, WAITERS, phase_code, reason_code, reason_of, verdict_code, verdict_of};
+use super::config::Numbers;
 use super::handles::Handles;
-use super::{config, foreign, seed, snapshot};
+use super::{foreign, seed, snapshot};
 
 /// A service, and the details of its last answer. The call, the attempt and their times are kept by the shell, which
 /// passes them as numbers.
@@ -39,13 +40,12 @@ pub(super) use super::handles::Handle;
 
 static CORES: Handles<Core> = Handles::new();
 
-/// A new service with this configuration, which the shell has checked.
+/// A new service with this configuration, as numbers: see `config.rs`.
 #[wasm_bindgen]
-pub fn create(configuration: &JsValue) -> Handle {
-    let service = Service::new(Config::default(), seed::next());
-    let handle = CORES.add(Core { service, answer: Answer::NONE });
-    configure(handle, configuration);
-    handle
+pub fn create(configuration: &[f64]) -> Handle {
+    let mut numbers = Numbers::of(configuration);
+    let service = Service::limited(numbers.config(), numbers.limits(), seed::next());
+    CORES.add(Core { service, answer: Answer::NONE })
 }
 
 /// Forgets the service; the handle is free for another.
@@ -56,12 +56,11 @@ pub fn free(service: Handle) {
 
 /// Another configuration.
 #[wasm_bindgen]
-pub fn configure(service: Handle, configuration: &JsValue) {
-    let config = config::read(configuration);
-    let limits = config::limits(configuration);
+pub fn configure(service: Handle, configuration: &[f64]) {
+    let mut numbers = Numbers::of(configuration);
     ask(service, |core| {
-        core.service.reconfigure(config);
-        core.service.limit(limits);
+        core.service.reconfigure(numbers.config());
+        core.service.limit(numbers.limits());
     });
 }
 

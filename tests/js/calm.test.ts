@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { Judgement } from "../../js/codes.ts";
+import { numbersOf } from "../../js/config.ts";
 import { RateLimitService } from "../../js/index.ts";
 import { isPlainSuccess } from "../../js/judge.ts";
 import { ManualHost } from "../../js/testing.ts";
@@ -239,7 +240,7 @@ describe("isPlainSuccess()", () => {
 
   /** What the core makes of a value that was returned. */
   function coreSays(value: unknown): number {
-    const service = glue.create({});
+    const service = glue.create(numbersOf({}));
     try {
       return glue.judge(service, value, false, Date.UTC(2026, 0, 1), undefined);
     } finally {

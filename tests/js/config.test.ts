@@ -1,8 +1,16 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { shellConfig } from "../../js/config.ts";
-import { RateLimitConfigError, RateLimitService } from "../../js/index.ts";
+import { numbersOf, shellConfig } from "../../js/config.ts";
+import { type RateLimitConfig, RateLimitConfigError, RateLimitService } from "../../js/index.ts";
 import type { Logger } from "../../js/types.ts";
 import { bench, Log, refusal, rejection, script } from "./support/service.ts";
+
+/** Other values than the defaults, where 7 is none. */
+const CHANGED: Record<string, unknown> = {
+  jitter: "none",
+  retryTransient: "always",
+  retryBudget: { ratio: 1 },
+};
 
 const YEAR = 31_536_000_000;
 const DAY = 86_400_000;
@@ -108,6 +116,16 @@ function thrownBy(act: () => unknown): RateLimitConfigError {
 }
 
 describe("the configuration", () => {
+  it("has the defaults of the golden case, which are those of the core's own tests", () => {
+    const file = readFileSync(new URL("../vectors/defaults.json", import.meta.url), "utf8");
+    const { config } = (JSON.parse(file) as { cases: { config: Partial<RateLimitConfig> }[] }).cases[0] ?? {};
+    expect(numbersOf(config ?? {})).toEqual(numbersOf({}));
+    for (const field of Object.keys(config ?? {})) {
+      const different = config?.[field as keyof RateLimitConfig] === true ? false : (CHANGED[field] ?? 7);
+      expect(numbersOf({ [field]: different }), field).not.toEqual(numbersOf({}));
+    }
+  });
+
   it.each(rowsOf(0))("takes %s: %s", (field, value) => {
     expect(() => new RateLimitService({ [field]: value })).not.toThrow();
     expect(() => bench().service.updateConfig({ [field]: value })).not.toThrow();

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { type CoreConfig, numbersOf } from "../../js/config.ts";
 import { bytesOf } from "../../js/text.ts";
 import { text } from "../../pkg/core.inline.js";
 import * as glue from "../../pkg/core.js";
@@ -12,15 +13,20 @@ describe("the core keeps nothing of", () => {
 
   const held = (): number[] => [exports.memory.buffer.byteLength, exports.__wbindgen_externrefs.length];
 
-  const everything = { jitter: "full", retryTransient: "always", retryBudget: { ratio: 1 }, maxRetries: 1 };
+  const everything: CoreConfig = {
+    jitter: "full",
+    retryTransient: "always",
+    retryBudget: { ratio: 1 },
+    maxRetries: 1,
+  };
   const headers = new Headers({ "Retry-After": "3", RateLimit: '"a";r=0;t=3' });
   const error = { message: "Zu viele Anfragen – 429", status: "429", headers, cause: new Error("é") };
 
   it.each<[string, (service: number, round: number) => void]>([
-    ["services with the default configuration", () => glue.free(glue.create({}))],
-    ["services with another", () => glue.free(glue.create(everything))],
-    ["services without a budget", () => glue.free(glue.create({ retryBudget: null }))],
-    ["configurations", (service, round) => glue.configure(service, round % 2 ? {} : everything)],
+    ["services with the default configuration", () => glue.free(glue.create(numbersOf({})))],
+    ["services with another", () => glue.free(glue.create(numbersOf(everything)))],
+    ["services without a budget", () => glue.free(glue.create(numbersOf({ retryBudget: null })))],
+    ["configurations", (service, round) => glue.configure(service, numbersOf(round % 2 ? {} : everything))],
     ["errors", (service) => glue.judge(service, error, true, 0, undefined)],
     ["results and bodies", (service) => glue.judge(service, { error, data: [] }, false, 0, { error })],
     ["counters and states", (service) => [glue.counts(service, 0), glue.circuit(service, 0)]],
@@ -37,7 +43,7 @@ describe("the core keeps nothing of", () => {
       },
     ],
   ])("%s", (_, use) => {
-    const service = glue.create({});
+    const service = glue.create(numbersOf({}));
     const rounds = (count: number): void => {
       for (let round = 0; round < count; round++) use(service, round);
     };

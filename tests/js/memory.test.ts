@@ -1,6 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, it } from "vitest";
+import { numbersOf } from "../../js/config.ts";
 import { RateLimitService } from "../../js/index.ts";
 import * as glue from "../../pkg/core.js";
 
@@ -26,7 +27,7 @@ it("a service that nobody holds is collected, and its place in the core is free 
   }
   await new Promise((resolve) => setImmediate(resolve));
   expect(services.filter((service) => service.deref()).length).toBeLessThan(10);
-  const handle = glue.create({});
+  const handle = glue.create(numbersOf({}));
   glue.free(handle);
   expect(handle).toBeLessThan(100);
 });
@@ -47,10 +48,10 @@ it("a service that nobody holds leaves nothing behind in the shell", async () =>
 
 it("a service that was disposed of gives its place back once", async () => {
   const first = new RateLimitService();
-  const mine = glue.create({});
+  const mine = glue.create(numbersOf({}));
   first.dispose();
   first.dispose();
-  const second = glue.create({});
+  const second = glue.create(numbersOf({}));
   expect(second).toBeLessThan(mine);
-  expect(glue.create({})).not.toBe(second);
+  expect(glue.create(numbersOf({}))).not.toBe(second);
 });

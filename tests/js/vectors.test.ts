@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { Judgement } from "../../js/codes.ts";
+import { numbersOf } from "../../js/config.ts";
 import { isRateLimitError, type RateLimitError, RateLimitService } from "../../js/index.ts";
 import { verdictName } from "../../js/judge.ts";
 import { ManualHost } from "../../js/testing.ts";
@@ -41,7 +42,7 @@ interface Classification extends Expected {
 
 /** What the core itself says to a value, as far as the case tells. */
 function coreSays(value: unknown, thrown: boolean, wall: number): Expected {
-  const service = glue.create({});
+  const service = glue.create(numbersOf({}));
   const code = glue.judge(service, value, thrown, wall, undefined);
   const hintMs = glue.after(service);
   glue.free(service);
