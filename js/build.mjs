@@ -198,9 +198,9 @@ const machineFolders = [
 async function writePkg(name, folder, optimised) {
   const generated = await readFile(path.join(folder, `${name}.js`), "utf8");
   const glued = withLateCoders(outsideFakeTimers(generated));
+  assertImports(name, optimised);
   const { wasm, glue } = withShortNames({ wasm: optimised, glue: glued });
   assertHarmless(`pkg/${name}.js`, glue);
-  assertImports(name, wasm);
   const told = machineFolders.find((folder) => wasm.includes(folder));
   if (told) throw new StepError(`${name}.wasm contains ${told}, a path of this machine`);
   await writeWhole(at(`pkg/${name}_bg.wasm`), wasm);

@@ -37,25 +37,35 @@ export function withLateCoders(glue) {
 }
 
 /**
- * The module and its glue, with names such as `aborted` in place of `__wbg_aborted_31456edf1be00084`. The hashes keep apart
+ * The module and its glue with short names for what they say to each other and nobody else: `a`, `b`, … for imports such as
+ * `__wbg_aborted_31456edf1be00084` and for the module that they come from, and exports without hashes. The hashes keep apart
  * what several modules import that are linked into one; here is one, and nothing in it compresses worse.
  */
 export function withShortNames({ wasm, glue }) {
   const module = new WebAssembly.Module(wasm);
-  const names = [...WebAssembly.Module.imports(module), ...WebAssembly.Module.exports(module)];
-  const short = shortNames(names.map(({ name }) => name));
+  const imports = lettersFor(WebAssembly.Module.imports(module));
+  const exports = namesWithoutHashes(WebAssembly.Module.exports(module));
   return {
-    wasm: withNames(wasm, (name) => short.get(name) ?? name),
-    glue: glue.replaceAll(/\b\w+[0-9a-f]{16}\b/g, (word) => short.get(word) ?? word),
+    wasm: withNames(wasm, { ofImport: renamed(imports), ofExport: renamed(exports) }),
+    glue: withKeys(glue, imports).replaceAll(/\b\w+[0-9a-f]{16}\b/g, renamed(exports)),
   };
 }
 
+/** The next letter for each name of an import, and for each module. */
+function lettersFor(imports) {
+  const names = new Set(imports.flatMap(({ module, name }) => [module, name]));
+  const letters = [..."abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"];
+  const pairs = letters.flatMap((first) => letters.map((second) => first + second));
+  return new Map([...names].map((name, i) => [name, [...letters, ...pairs][i]]));
+}
+
 /** A name without a hash for each that has one, with a number where there would be two of the same. */
-function shortNames(names) {
+function namesWithoutHashes(exports) {
+  const names = exports.map(({ name }) => name);
   const short = new Map();
   const taken = new Set(names);
   for (const name of names) {
-    const bare = name.replace(/_{1,2}h?[0-9a-f]{16}$/, "").replace(/^(__wbg_|wasm_bindgen_|_)*/, "");
+    const bare = name.replace(/_{1,2}h?[0-9a-f]{16}$/, "").replace(/^(wasm_bindgen_|_)*/, "");
     if (bare.length >= name.length - 17) continue;
     let free = bare;
     for (let number = 2; taken.has(free); number++) free = `${bare}${number}`;
@@ -65,14 +75,32 @@ function shortNames(names) {
   return short;
 }
 
+function renamed(names) {
+  return (name) => names.get(name) ?? name;
+}
+
+/** The glue with these names for the properties that the module imports. */
+function withKeys(glue, names) {
+  let made = glue;
+  for (const [name, short] of names) {
+    const key = new RegExp(`^(\\s+)"?${name.replaceAll(".", "\\.")}"?(?=: )`, "gm");
+    if (made.match(key)?.length !== 1)
+      throw new StepError(`wasm-bindgen no longer serves ${name} as js/rewrite.mjs knows it`);
+    made = made.replace(key, `$1${short}`);
+  }
+  return made;
+}
+
 /** The module with other names for its imports and exports: WebAssembly core specification, 5.5, binary format of modules. */
-function withNames(wasm, rename) {
+function withNames(wasm, { ofImport, ofExport }) {
   const sections = [];
   const source = new Reader(wasm, 8);
   while (!source.isAtEnd) {
     const id = source.bytes(1);
     const content = source.bytes(source.number());
-    const made = { 2: importsWith, 7: exportsWith }[id[0]]?.(new Reader(content), rename) ?? content;
+    let made = content;
+    if (id[0] === IMPORTS) made = importsWith(new Reader(content), ofImport);
+    if (id[0] === EXPORTS) made = exportsWith(new Reader(content), ofExport);
     sections.push(id, number(made.length), made);
   }
   return Buffer.concat([wasm.subarray(0, 8), ...sections]);
@@ -82,7 +110,7 @@ function importsWith(source, rename) {
   const count = source.number();
   const parts = [number(count)];
   for (let i = 0; i < count; i++) {
-    parts.push(name(source.name()), name(rename(source.name())));
+    parts.push(name(rename(source.name())), name(rename(source.name())));
     const kind = source.bytes(1);
     if (kind[0] !== FUNCTION) throw new StepError("core.wasm imports something else than functions");
     parts.push(kind, number(source.number()));
@@ -99,6 +127,8 @@ function exportsWith(source, rename) {
   return Buffer.concat(parts);
 }
 
+const IMPORTS = 2;
+const EXPORTS = 7;
 const FUNCTION = 0;
 
 class Reader {

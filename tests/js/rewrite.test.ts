@@ -15,8 +15,8 @@ describe("asText()", () => {
 });
 
 describe("withShortNames()", () => {
-  /** Imports a function of each of these names from "./core_bg.js", and exports the first one. */
-  function module(imports: string[], exported: string): Buffer {
+  /** Imports a function of each of these names from "./core_bg.js", and exports the first one under each of those. */
+  function module(imports: string[], exports: string[]): Buffer {
     const text = (name: string): number[] => [name.length, ...Buffer.from(name)];
     const section = (id: number, content: number[]): number[] => {
       const { length } = content;
@@ -29,40 +29,50 @@ describe("withShortNames()", () => {
         imports.length,
         ...imports.flatMap((name) => [...text("./core_bg.js"), ...text(name), 0, 0]),
       ]),
-      ...section(7, [1, ...text(exported), 0, 0]),
+      ...section(7, [exports.length, ...exports.flatMap((name) => [...text(name), 0, 0])]),
     ]);
   }
 
   const hash = (digit: number): string => `_${String(digit).repeat(16)}`;
   const imports = [`__wbg_get${hash(1)}`, `__wbg_get${hash(2)}`, `__wbg___wbindgen_throw${hash(3)}`, "get3"];
 
-  it("takes the hashes out of a module and out of its glue alike, and lets it work", () => {
-    const glue = `{ ${imports.map((name, i) => `${name}: () => ${i}`).join(", ")} }`;
-    const made = withShortNames({ wasm: module(imports, `invoke__h${"a".repeat(16)}`), glue });
-    expect(made.glue).toBe("{ get: () => 0, get2: () => 1, wbindgen_throw: () => 2, get3: () => 3 }");
+  it("takes letters for imports and no hash for exports, in a module and in its glue alike, and lets it work", () => {
+    const exported = `invoke__h${"a".repeat(16)}`;
+    const keys = imports.map((name, i) => `  ${name}: () => ${i},\n`);
+    const made = withShortNames({
+      wasm: module(imports, [exported]),
+      glue: `{\n${keys.join("")}}\n{\n  "./core_bg.js": import0,\n}\nwasm.${exported}() + get3`,
+    });
+    expect(made.glue).toBe(
+      "{\n  b: () => 0,\n  c: () => 1,\n  d: () => 2,\n  e: () => 3,\n}\n{\n  a: import0,\n}\nwasm.invoke() + get3",
+    );
     const compiled = new WebAssembly.Module(made.wasm);
-    expect(WebAssembly.Module.imports(compiled).map(({ name }) => name)).toEqual([
-      ...["get", "get2", "wbindgen_throw", "get3"],
-    ]);
+    const told = WebAssembly.Module.imports(compiled).map(({ module, name }) => `${module}.${name}`);
+    expect(told).toEqual(["a.b", "a.c", "a.d", "a.e"]);
     const get = (): number => 7;
-    const served = { get, get2: get, wbindgen_throw: get, get3: get };
-    const { exports } = new WebAssembly.Instance(compiled, { "./core_bg.js": served });
+    const { exports } = new WebAssembly.Instance(compiled, { a: { b: get, c: get, d: get, e: get } });
     expect((exports.invoke as () => number)()).toBe(7);
   });
 
-  it("never gives a name that is taken already", () => {
-    const { glue } = withShortNames({
-      wasm: module([`__wbg_get${hash(1)}`, "get", "get2"], "run"),
-      glue: `__wbg_get${hash(1)}`,
-    });
-    expect(glue).toBe("get3");
+  it("gives each of a hundred imports a name of its own", () => {
+    const many = Array.from({ length: 100 }, (_, i) => `get_${i}_`);
+    const glue = ["./core_bg.js", ...many].map((name) => `  "${name}": 0,\n`).join("");
+    const compiled = new WebAssembly.Module(withShortNames({ wasm: module(many, ["run"]), glue }).wasm);
+    expect(new Set(WebAssembly.Module.imports(compiled).map(({ name }) => name)).size).toBe(100);
   });
 
-  it("changes nothing where there is nothing to shorten", () => {
-    const wasm = module(["get"], "run");
-    const made = withShortNames({ wasm, glue: "get, run" });
-    expect(made.wasm.equals(wasm)).toBe(true);
-    expect(made.glue).toBe("get, run");
+  it("never gives an export a name that is taken already", () => {
+    const exported = `run__h${"1".repeat(16)}`;
+    const glue = `  "./core_bg.js": 0,\n  get: 0,\nwasm.${exported}, wasm.run`;
+    const made = withShortNames({ wasm: module(["get"], [exported, "run"]), glue });
+    expect(made.glue).toBe("  a: 0,\n  b: 0,\nwasm.run2, wasm.run");
+    const names = WebAssembly.Module.exports(new WebAssembly.Module(made.wasm)).map(({ name }) => name);
+    expect(names).toEqual(["run2", "run"]);
+  });
+
+  it("fails when the glue does not serve an import as it knows it", () => {
+    const wasm = module(["get"], ["run"]);
+    expect(() => withShortNames({ wasm, glue: '  "./core_bg.js": 0,\n' })).toThrow("serves get");
   });
 });
 
