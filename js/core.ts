@@ -152,10 +152,13 @@ export function trapped(now: number): void {
 /** The default alarm: the core's while it runs. */
 export const alarm: Alarm = (ms, signal) => {
   if (state !== "ready") return plainAlarm(ms, signal);
-  const ringing = glue.sleep(ms, signal) as Promise<void>;
+  let ring!: () => void;
+  const ringing = new Promise<void>((resolve) => {
+    ring = resolve;
+  });
+  glue.sleep(ms, signal, ring);
   alarms.add(ringing);
-  const rung = (): void => void alarms.delete(ringing);
-  ringing.then(rung, rung);
+  ringing.then(() => alarms.delete(ringing));
   return ringing;
 };
 

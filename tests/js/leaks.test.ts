@@ -57,8 +57,10 @@ describe("the core keeps nothing of", () => {
   it("alarms", async () => {
     const some = (): Promise<unknown> => {
       const controller = new AbortController();
+      const alarm = (ms: number, signal?: AbortSignal): Promise<void> =>
+        new Promise((ring) => glue.sleep(ms, signal, ring));
       const ringing = Array.from({ length: 50 }, (_, i) =>
-        i % 2 ? glue.sleep(0) : glue.sleep(60_000, controller.signal),
+        i % 2 ? alarm(0) : alarm(60_000, controller.signal),
       );
       controller.abort();
       return Promise.all(ringing);
