@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 
-use js_sys::{Array, Map, Object, Reflect};
+use js_sys::{Map, Object, Reflect};
 use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
 
 use crate::outcome::Foreign;
@@ -14,15 +14,14 @@ use crate::outcome::Foreign;
 pub(super) struct Value {
     js: JsValue,
     /// As a container of headers, listed once: it is asked for a dozen names.
-    listed: OnceCell<Listed>,
+    listed: OnceCell<Box<Listed>>,
 }
 
 /// What a container of headers holds.
-enum Listed {
-    /// Arrays of name and value.
-    Pairs(Vec<JsValue>),
-    /// The names; the values are the properties.
-    Names(Vec<JsValue>),
+struct Listed {
+    /// Arrays of name and value; otherwise names, whose values are the properties.
+    pairs: bool,
+    items: Vec<JsValue>,
 }
 
 #[wasm_bindgen]
@@ -43,13 +42,13 @@ extern "C" {
     fn is_array(value: &JsValue) -> Result<bool, JsValue>;
 
     #[wasm_bindgen(catch, js_namespace = Array, js_name = from)]
-    fn array_from(value: &JsValue) -> Result<Array, JsValue>;
+    fn array_from(value: &JsValue) -> Result<JsValue, JsValue>;
 
     #[wasm_bindgen(catch, js_namespace = ArrayBuffer, js_name = isView)]
     fn is_view(value: &JsValue) -> Result<bool, JsValue>;
 
     #[wasm_bindgen(catch, js_namespace = Object, js_name = keys)]
-    fn keys_of(value: &JsValue) -> Result<Array, JsValue>;
+    fn keys_of(value: &JsValue) -> Result<JsValue, JsValue>;
 }
 
 impl Foreign for Value {
@@ -119,31 +118,31 @@ impl Value {
 
     /// A plain object, an array of pairs, or a map whose keys are in another case.
     fn by_listing(&self, name: &str) -> Option<Self> {
-        let named = |key: Option<String>| key.is_some_and(|key| key.eq_ignore_ascii_case(name));
-        match self.listed.get_or_init(|| self.list()) {
-            Listed::Pairs(pairs) => {
-                let pair =
-                    pairs.iter().find(|pair| named(element(pair, 0).and_then(|key| key.as_string())))?;
-                element(pair, 1).and_then(|value| Self::present(Ok(value)))
-            }
-            Listed::Names(names) => {
-                let key = names.iter().find(|key| named(key.as_string()))?;
-                Self::present(Reflect::get(&self.js, key))
-            }
-        }
+        let Listed { pairs, items } = &**self.listed.get_or_init(|| Box::new(self.list()));
+        let named = |key: &JsValue| key.as_string().is_some_and(|key| key.eq_ignore_ascii_case(name));
+        let found = |item: &&JsValue| {
+            if *pairs { element(item, 0).is_some_and(|key| named(&key)) } else { named(item) }
+        };
+        let item = items.iter().find(found)?;
+        Self::present(if *pairs { Reflect::get_u32(item, 1) } else { Reflect::get(&self.js, item) })
     }
 
     fn list(&self) -> Listed {
-        if is_array(&self.js) == Ok(true) {
-            return Listed::Pairs((0..MOST_HEADERS).map_while(|index| element(&self.js, index)).collect());
-        }
+        let is_array = is_array(&self.js) == Ok(true);
         // Only a real Map is walked: an iterator of somebody else's need not end.
-        if self.js.is_instance_of::<Map>() {
-            return Listed::Pairs(first_of(array_from(&self.js)));
-        }
-        // The bytes of a buffer are no headers, and there may be millions.
-        let names = if is_view(&self.js) == Ok(false) { first_of(keys_of(&self.js)) } else { Vec::new() };
-        Listed::Names(names)
+        let is_map = !is_array && self.js.is_instance_of::<Map>();
+        let list = if is_array {
+            Ok(self.js.clone())
+        } else if is_map {
+            array_from(&self.js)
+        } else if is_view(&self.js) == Ok(false) {
+            keys_of(&self.js)
+        } else {
+            // The bytes of a buffer are no headers, and there may be millions.
+            Err(JsValue::UNDEFINED)
+        };
+        let item = |index| element(list.as_ref().ok()?, index);
+        Listed { pairs: is_array || is_map, items: (0..MOST_HEADERS).map_while(item).collect() }
     }
 
     /// A header that came several times is an array in Node: its first value counts.
@@ -159,11 +158,6 @@ impl Value {
 /// An element of an array that may be somebody's proxy; `None` where there is none.
 fn element(array: &JsValue, index: u32) -> Option<JsValue> {
     Reflect::get_u32(array, index).ok().filter(|value| !value.is_undefined())
-}
-
-/// The first ones of an array of our own.
-fn first_of(list: Result<Array, JsValue>) -> Vec<JsValue> {
-    list.map_or_else(|_| Vec::new(), |list| list.iter().take(MOST_HEADERS as usize).collect())
 }
 
 /// A server sends some dozens; an object with more is not a list of headers.
