@@ -6,12 +6,12 @@
 // The steps know their inputs by content: a second build without changes takes about a second.
 
 import { existsSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
-import { asText, withLateCoders, withShortNames } from "./rewrite.mjs";
+import { asText, withLateCoders, withMutePanics, withShortNames } from "./rewrite.mjs";
 import { ask, filesIn, installed, root, run, StepError, since, stamped, writeWhole } from "./steps.mjs";
 
 /** What the README promises about size, in bytes. */
@@ -163,6 +163,8 @@ function buildModule({ name, feature }, log) {
       );
       const compiled = at("target", WASM_TARGET, "release", "tidegate.wasm");
       await run("running wasm-bindgen", at(DRIVER), [compiled, name, folder], { log });
+      const muted = path.join(folder, "muted.wasm");
+      await writeFile(muted, withMutePanics(await readFile(path.join(folder, `${name}_bg.wasm`))));
       const optimised = path.join(folder, "optimised.wasm");
       await run(
         "running wasm-opt",
@@ -174,7 +176,7 @@ function buildModule({ name, feature }, log) {
           "--strip-debug",
           "--strip-producers",
           "--strip-target-features",
-          path.join(folder, `${name}_bg.wasm`),
+          muted,
           "-o",
           optimised,
         ],

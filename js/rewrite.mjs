@@ -37,6 +37,55 @@ export function withLateCoders(glue) {
 }
 
 /**
+ * The module with a trap in place of everything that only a panic runs. It ends in one anyway (`panic = "abort"`); before
+ * that it writes a message, to a standard error that the web does not have. Needs the names of the functions.
+ */
+export function withMutePanics(wasm) {
+  const names = functionNames(wasm);
+  const muted = new Set([...names.keys()].filter((index) => ONLY_FOR_PANICS.test(names.get(index))));
+  if (muted.size === 0)
+    throw new StepError("no function of the core is one of a panic as js/rewrite.mjs knows it");
+  return withSections(wasm, { [CODE]: (content) => withTraps(content, importCount(wasm), muted) });
+}
+
+/** `core::panicking::panic_fmt` and all around it, and what formats the text of such a message: nothing else here formats. */
+const ONLY_FOR_PANICS = /\bpanicking::|\bpanic_|::handle_(alloc_)?error\b|\bFormatter>?::pad\b/;
+
+function withTraps(content, first, muted) {
+  const source = new Reader(content);
+  const count = source.number();
+  const bodies = [];
+  for (let index = first; index < first + count; index++) {
+    const body = source.bytes(source.number());
+    bodies.push(muted.has(index) ? TRAP : body);
+  }
+  return Buffer.concat([number(count), ...bodies.flatMap((body) => [number(body.length), body])]);
+}
+
+/** A body without locals: `unreachable`, `end`. */
+const TRAP = Buffer.from([0, 0x00, 0x0b]);
+
+/** The names of functions by their number, from the custom section `name` (WebAssembly core specification, appendix 7.4.1). */
+function functionNames(wasm) {
+  const names = new Map();
+  const [section] = WebAssembly.Module.customSections(new WebAssembly.Module(wasm), "name");
+  const source = new Reader(Buffer.from(section ?? []));
+  while (!source.isAtEnd) {
+    const [kind] = source.bytes(1);
+    const content = new Reader(source.bytes(source.number()));
+    if (kind !== FUNCTION_NAMES) continue;
+    for (let count = content.number(); count > 0; count--) names.set(content.number(), content.name());
+  }
+  return names;
+}
+
+/** How many functions come before the module's own. */
+function importCount(wasm) {
+  return WebAssembly.Module.imports(new WebAssembly.Module(wasm)).filter(({ kind }) => kind === "function")
+    .length;
+}
+
+/**
  * The module and its glue with short names for what they say to each other and nobody else: `a`, `b`, … for imports such as
  * `__wbg_aborted_31456edf1be00084` and for the module that they come from, and exports without hashes. The hashes keep apart
  * what several modules import that are linked into one; here is one, and nothing in it compresses worse.
@@ -46,7 +95,10 @@ export function withShortNames({ wasm, glue }) {
   const imports = lettersFor(WebAssembly.Module.imports(module));
   const exports = namesWithoutHashes(WebAssembly.Module.exports(module));
   return {
-    wasm: withNames(wasm, { ofImport: renamed(imports), ofExport: renamed(exports) }),
+    wasm: withSections(wasm, {
+      [IMPORTS]: (content) => importsWith(new Reader(content), renamed(imports)),
+      [EXPORTS]: (content) => exportsWith(new Reader(content), renamed(exports)),
+    }),
     glue: withKeys(glue, imports).replaceAll(/\b\w+[0-9a-f]{16}\b/g, renamed(exports)),
   };
 }
@@ -91,16 +143,14 @@ function withKeys(glue, names) {
   return made;
 }
 
-/** The module with other names for its imports and exports: WebAssembly core specification, 5.5, binary format of modules. */
-function withNames(wasm, { ofImport, ofExport }) {
+/** The module with other sections, each made of its content: WebAssembly core specification, 5.5, binary format of modules. */
+function withSections(wasm, changes) {
   const sections = [];
   const source = new Reader(wasm, 8);
   while (!source.isAtEnd) {
     const id = source.bytes(1);
     const content = source.bytes(source.number());
-    let made = content;
-    if (id[0] === IMPORTS) made = importsWith(new Reader(content), ofImport);
-    if (id[0] === EXPORTS) made = exportsWith(new Reader(content), ofExport);
+    const made = changes[id[0]]?.(content) ?? content;
     sections.push(id, number(made.length), made);
   }
   return Buffer.concat([wasm.subarray(0, 8), ...sections]);
@@ -129,7 +179,9 @@ function exportsWith(source, rename) {
 
 const IMPORTS = 2;
 const EXPORTS = 7;
+const CODE = 10;
 const FUNCTION = 0;
+const FUNCTION_NAMES = 1;
 
 class Reader {
   #bytes;

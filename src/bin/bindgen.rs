@@ -21,7 +21,8 @@ fn main() -> ExitCode {
 }
 
 /// One run for every entry of the package: glue without a URL, a default fetch or a top-level await, which
-/// every bundler takes, and `__wbg_reset_state` for the restart after a trap.
+/// every bundler takes, and `__wbg_reset_state` for the restart after a trap. With the names of functions, which
+/// `js/rewrite.mjs` wants to know.
 fn generate(input: &str, name: &str, out: &str) -> Result<(), impl std::fmt::Display> {
     let mut bindgen = Bindgen::new();
     bindgen
@@ -30,7 +31,6 @@ fn generate(input: &str, name: &str, out: &str) -> Result<(), impl std::fmt::Dis
         .typescript(true)
         .omit_default_module_path(true)
         .reset_state_function(true)
-        .remove_name_section(true)
         .remove_producers_section(true)
         .web(true)
         .and_then(|bindgen| bindgen.generate(out))

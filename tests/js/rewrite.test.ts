@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { asText, withLateCoders, withShortNames } from "../../js/rewrite.mjs";
+import { asText, withLateCoders, withMutePanics, withShortNames } from "../../js/rewrite.mjs";
 import { bytesOf } from "../../js/text.ts";
 
 describe("asText()", () => {
@@ -11,6 +11,50 @@ describe("asText()", () => {
   it("takes one character for a byte below 90, two for the others", () => {
     expect(asText([0, 25, 57, 89])).toBe("# !|");
     expect(asText([90, 179, 180, 255])).toBe("}#}|~#~n");
+  });
+});
+
+describe("withMutePanics()", () => {
+  /** Exports functions of these names, each of which returns its number; the first one is imported. */
+  function module(names: string[]): Buffer {
+    const text = (name: string): number[] => [name.length, ...Buffer.from(name)];
+    const section = (id: number, content: number[]): number[] => [id, content.length, ...content];
+    const own = names.slice(1);
+    const named = names.flatMap((name, i) => [i, ...text(name)]);
+    return Buffer.from([
+      ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+      ...section(1, [1, 0x60, 0, 1, 0x7f]),
+      ...section(2, [1, ...text("a"), ...text("b"), 0, 0]),
+      ...section(3, [own.length, ...own.map(() => 0)]),
+      ...section(7, [own.length, ...own.flatMap((_, i) => [...text(`f${i + 1}`), 0, i + 1])]),
+      ...section(10, [own.length, ...own.flatMap((_, i) => [4, 0, 0x41, i + 1, 0x0b])]),
+      ...section(0, [...text("name"), ...section(1, [names.length, ...named])]),
+    ]);
+  }
+
+  const calls = (wasm: Buffer): (() => number)[] => {
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(wasm), { a: { b: () => 0 } });
+    return Object.values(exports) as (() => number)[];
+  };
+
+  it("lets panics trap, and everything else do what it did", () => {
+    const names = ["core::panicking::imported", "service::end", "core[1f]::panicking::panic_fmt", "begin"];
+    const [end, panic, begin] = calls(withMutePanics(module(names)));
+    expect([end?.(), begin?.()]).toEqual([1, 3]);
+    expect(panic).toThrow(WebAssembly.RuntimeError);
+  });
+
+  it.each([
+    "core::cell::panic_already_borrowed",
+    "<core[c5930c85a12de822]::fmt::Formatter>::pad",
+    "alloc[3ca501edff3f0c7c]::raw_vec::handle_error",
+    "alloc::alloc::handle_alloc_error",
+  ])("knows %s", (name) => {
+    expect(calls(withMutePanics(module(["import", name])))[0]).toThrow(WebAssembly.RuntimeError);
+  });
+
+  it("fails when no function has the name of a panic", () => {
+    expect(() => withMutePanics(module(["import", "begin"]))).toThrow("panic");
   });
 });
 
