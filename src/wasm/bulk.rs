@@ -8,6 +8,7 @@ use crate::pacer::Known;
 use crate::time::{Instant, Span, WallTime};
 
 use super::handles::{Handle, Handles};
+use super::numbers::{instant, number};
 
 /// An import, and what the answer that is told of next said about the limit.
 struct Desk {
@@ -70,7 +71,7 @@ pub fn job_tell(job: Handle, what: u32, until: f64) {
         0 => desk.job.close(),
         1 => desk.job.pause(),
         2 => desk.job.resume(),
-        3 => desk.job.hold(number(until).map(Instant::from_ms)),
+        3 => desk.job.hold(number(until).map(instant)),
         4 => desk.job.release(),
         5 => desk.job.stop(Stop::Cancelled),
         6 => desk.job.stop(Stop::Refused),
@@ -95,7 +96,7 @@ pub fn job_restore(job: Handle, segment: u32, bits: &[u8]) {
 /// A time is its lower and its upper half; all ones: nobody knows.
 #[wasm_bindgen]
 pub fn job_next(job: Handle, now: f64) -> Vec<u32> {
-    ask(job, |desk| match desk.job.next(Instant::from_ms(now)) {
+    ask(job, |desk| match desk.job.next(instant(now)) {
         Next::Done => Vec::from([0]),
         Next::Send { batch } => [&[1, batch], desk.job.rows(batch)].concat(),
         Next::Verify { batch, row } => Vec::from([2, batch, row]),
@@ -130,7 +131,7 @@ pub fn job_heard(job: Handle, fields: &str, wall: f64) {
 /// large.
 #[wasm_bindgen]
 pub fn job_end(job: Handle, now: f64, batch: u32, ending: u32, detail: f64) {
-    let now = Instant::from_ms(now);
+    let now = instant(now);
     let perhaps = detail != 0.0;
     ask(job, |Desk { job, heard }| {
         let heard = heard.take();
@@ -148,7 +149,7 @@ pub fn job_end(job: Handle, now: f64, batch: u32, ending: u32, detail: f64) {
 /// Gives a row of a batch that was answered its outcome; 6: it was looked up and is not there.
 #[wasm_bindgen]
 pub fn job_settle(job: Handle, now: f64, row: u32, outcome: u32) {
-    let now = Instant::from_ms(now);
+    let now = instant(now);
     ask(job, |desk| match outcome {
         6 => desk.job.missing(now, row),
         _ => desk.job.settle(now, row, outcome_of(outcome)),
@@ -174,7 +175,7 @@ pub fn job_numbers(job: Handle, now: f64) -> Vec<f64> {
     ask(job, |Desk { job, .. }| {
         let counts = job.counts();
         let stats = job.stats();
-        let progress = job.progress(Instant::from_ms(now));
+        let progress = job.progress(instant(now));
         let [from, to] = progress.eta.map_or([f64::NAN; 2], |eta| eta.map(Span::as_f64));
         let pace = job.pace();
         let none = Known { rate: f64::NAN, cap: None, bans: false, cost: 0.0 };
@@ -223,8 +224,3 @@ fn outcome_of(code: u32) -> Outcome {
 
 /// The first of the reasons to stop, as `job_tell` takes them.
 const STOP: u32 = 5;
-
-/// NaN is how "none" crosses.
-fn number(number: f64) -> Option<f64> {
-    (!number.is_nan()).then_some(number)
-}

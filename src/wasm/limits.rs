@@ -2,9 +2,10 @@
 
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
-use crate::time::{Instant, Span};
+use crate::time::Span;
 
 use super::codes::NONE;
+use super::numbers::instant;
 use super::service::{Handle, ask};
 use super::snapshot;
 
@@ -12,7 +13,7 @@ use super::snapshot;
 /// `NONE`: none is idle (`after`).
 #[wasm_bindgen]
 pub fn lane(service: Handle, now: f64, operation: u32) -> u32 {
-    ask(service, |core| match core.service.lane(Instant::from_ms(now), operation) {
+    ask(service, |core| match core.service.lane(instant(now), operation) {
         Ok(lane) => lane,
         Err(after) => {
             core.no_lane(after);
@@ -43,7 +44,7 @@ pub fn need(service: Handle, lane: u32, quota: u32) {
 #[wasm_bindgen]
 pub fn give_back(service: Handle, lane: u32, taken: f64, weight: u32) -> u32 {
     ask(service, |core| {
-        core.service.give_back(lane, Instant::from_ms(taken), weight);
+        core.service.give_back(lane, instant(taken), weight);
         core.flags()
     })
 }
@@ -57,14 +58,14 @@ pub fn clear(service: Handle, lane: u32) {
 /// After a restart: windows of up to a minute count as full from `now` on, because what was taken is not known.
 #[wasm_bindgen]
 pub fn fill(service: Handle, now: f64) {
-    ask(service, |core| core.service.limits_mut().fill(Instant::from_ms(now)));
+    ask(service, |core| core.service.limits_mut().fill(instant(now)));
 }
 
 /// How many stand in the lane, how many of it and of its operation are under way, when the next one may go by the quotas,
 /// then for each window of each quota: used, limit, length.
 #[wasm_bindgen]
 pub fn lane_status(service: Handle, now: f64, lane: u32) -> JsValue {
-    let now = Instant::from_ms(now);
+    let now = instant(now);
     let numbers = ask(service, |core| snapshot::lane(&core.service, now, lane));
     snapshot::hand_out(&numbers)
 }
@@ -81,7 +82,7 @@ pub fn limits_status(service: Handle) -> JsValue {
 /// What a quota remembers: how long until its interval has passed, then triples of a window's length, an age and a count.
 #[wasm_bindgen]
 pub fn dump(service: Handle, quota: u32, now: f64) -> JsValue {
-    let now = Instant::from_ms(now);
+    let now = instant(now);
     let numbers = ask(service, |core| snapshot::dump(core.service.limits(), quota, now));
     snapshot::hand_out(&numbers)
 }
@@ -89,7 +90,7 @@ pub fn dump(service: Handle, quota: u32, now: f64) -> JsValue {
 /// One triple of a dump; with length 0 the age is how long until the interval has passed.
 #[wasm_bindgen]
 pub fn load(service: Handle, quota: u32, now: f64, length: f64, age: f64, count: u32) {
-    let (now, length, age) = (Instant::from_ms(now), Span::from_ms_ceil(length), Span::from_ms_ceil(age));
+    let (now, length, age) = (instant(now), Span::from_ms_ceil(length), Span::from_ms_ceil(age));
     ask(service, |core| {
         let Some((quota, policy)) = core.service.limits_mut().quota_of_mut(quota) else { return };
         if length == Span::ZERO {

@@ -10,6 +10,7 @@
 #![cfg_attr(not(all(feature = "calls", feature = "imports")), allow(dead_code))]
 
 mod handles;
+mod numbers;
 
 #[cfg(feature = "calls")]
 mod alarm;

@@ -15,6 +15,7 @@ use crate::time::{Instant, Span, WallTime};
 use super::codes::{CALM, NEWS, WAITERS, phase_code, reason_code, reason_of, verdict_code, verdict_of};
 use super::config::Numbers;
 use super::handles::Handles;
+use super::numbers::{instant, number};
 use super::{foreign, seed, snapshot};
 
 /// A service, and the details of its last answer. The call, the attempt and their times are kept by the shell, which
@@ -89,7 +90,7 @@ pub fn begin_in(
     limit: u32,
     window: f64,
 ) -> f64 {
-    let now = Instant::from_ms(now);
+    let now = instant(now);
     let terms = terms(lane, weight, concurrency, limit, window);
     ask(service, |core| {
         let admission = core.service.begin(now, &Call { terms, ..call(now, deadline, priority, group) });
@@ -114,9 +115,9 @@ pub fn admit(
     window: f64,
 ) -> f64 {
     let terms = terms(lane, weight, concurrency, limit, window);
-    let call = Call { terms, ..call(Instant::from_ms(arrival), deadline, priority, group) };
+    let call = Call { terms, ..call(instant(arrival), deadline, priority, group) };
     ask(service, |core| {
-        let admission = core.service.admit(Instant::from_ms(now), &call);
+        let admission = core.service.admit(instant(now), &call);
         core.admitted(admission)
     })
 }
@@ -134,7 +135,7 @@ pub fn try_in(
     limit: u32,
     window: f64,
 ) -> f64 {
-    let now = Instant::from_ms(now);
+    let now = instant(now);
     let terms = terms(lane, weight, concurrency, limit, window);
     ask(service, |core| {
         let admission = core.service.attempt(now, &Call { terms, ..call(now, f64::NAN, 0, group) });
@@ -182,7 +183,7 @@ pub fn record(service: Handle, permit: f64, now: f64, started: f64, verdict: u32
     let permit = permit_of(permit);
     let verdict = verdict_of(verdict, None);
     ask(service, |core| {
-        core.service.ended(Instant::from_ms(now), &permit, Instant::from_ms(started), group, verdict);
+        core.service.ended(instant(now), &permit, instant(started), group, verdict);
         core.flags()
     })
 }
@@ -201,7 +202,7 @@ pub fn release(service: Handle, permit: f64, lane: u32) -> u32 {
 #[wasm_bindgen]
 pub fn renew(service: Handle, permit: f64, now: f64) -> f64 {
     let permit = permit_of(permit);
-    ask(service, |core| core.service.renew(Instant::from_ms(now), &permit).map_or(f64::NAN, Instant::as_ms))
+    ask(service, |core| core.service.renew(instant(now), &permit).map_or(f64::NAN, Instant::as_ms))
 }
 
 /// The attempt ended otherwise: 0 pass it through, 1 a retry (`name`, `until`, `after`), 2 reject (`reason`, `after`).
@@ -234,7 +235,7 @@ pub fn end(
 ) -> u32 {
     let ending = Ending {
         permit: permit_of(permit),
-        started: Instant::from_ms(started),
+        started: instant(started),
         verdict: verdict_of(verdict, number(hint).map(Span::from_ms_ceil)),
         online,
         retries,
@@ -245,9 +246,9 @@ pub fn end(
         keeps_slot,
     };
     let terms = terms(lane, weight, concurrency, limit, window);
-    let call = Call { terms, ..call(Instant::from_ms(arrival), deadline, priority, group) };
+    let call = Call { terms, ..call(instant(arrival), deadline, priority, group) };
     ask(service, |core| {
-        let next = core.service.end(Instant::from_ms(now), &ending, &call, number(draw));
+        let next = core.service.end(instant(now), &ending, &call, number(draw));
         core.decided(next)
     })
 }
@@ -257,7 +258,7 @@ pub fn end(
 #[wasm_bindgen]
 pub fn poll(service: Handle, now: f64) -> f64 {
     ask(service, |core| {
-        let Some((name, admission)) = core.service.poll(Instant::from_ms(now)) else {
+        let Some((name, admission)) = core.service.poll(instant(now)) else {
             core.answer = Answer::NONE;
             return 0.0;
         };
@@ -270,13 +271,13 @@ pub fn poll(service: Handle, now: f64) -> f64 {
 /// When `poll` may have news by the passing of time alone; NaN: never.
 #[wasm_bindgen]
 pub fn poll_timeout(service: Handle, now: f64) -> f64 {
-    ask(service, |core| core.service.poll_timeout(Instant::from_ms(now)).map_or(f64::NAN, Instant::as_ms))
+    ask(service, |core| core.service.poll_timeout(instant(now)).map_or(f64::NAN, Instant::as_ms))
 }
 
 /// A waiter stops waiting; `reason` 0: cancelled.
 #[wasm_bindgen]
 pub fn leave(service: Handle, now: f64, name: u32, reason: u32) {
-    ask(service, |core| core.service.leave(Instant::from_ms(now), name, reason_of(reason)));
+    ask(service, |core| core.service.leave(instant(now), name, reason_of(reason)));
 }
 
 /// Counts a call that the shell ended for this reason.
@@ -302,7 +303,7 @@ pub fn isolate(service: Handle) {
 /// A cooldown that a restart must not lose.
 #[wasm_bindgen]
 pub fn restore_cooldown(service: Handle, until: f64) {
-    ask(service, |core| core.service.restore_cooldown(Instant::from_ms(until)));
+    ask(service, |core| core.service.restore_cooldown(instant(until)));
 }
 
 /// `NEWS` when there are transitions to fetch, `WAITERS` when anybody waits.
@@ -370,7 +371,7 @@ pub fn hint_in(value: JsValue, wall: f64) -> f64 {
 /// The circuit's state in numbers: see `snapshot.rs`.
 #[wasm_bindgen]
 pub fn circuit(service: Handle, now: f64) -> JsValue {
-    let now = Instant::from_ms(now);
+    let now = instant(now);
     let state = ask(service, |core| core.service.circuit(now));
     snapshot::hand_out(&snapshot::circuit(&state, now))
 }
@@ -491,11 +492,6 @@ fn call(arrival: Instant, deadline: f64, priority: i32, group: u32) -> Call {
 
 fn terms(lane: u32, weight: u32, concurrency: u32, limit: u32, window: f64) -> Terms {
     Terms { lane, weight, concurrency, limit, length: Span::from_ms_ceil(window) }
-}
-
-/// NaN is how "none" crosses.
-fn number(number: f64) -> Option<f64> {
-    (!number.is_nan()).then_some(number)
 }
 
 fn permit_of(number: f64) -> Permit {
