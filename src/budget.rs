@@ -76,15 +76,16 @@ impl Budget {
         self.config.min_per_second * seconds + self.config.ratio * f64::from(self.calls_begun(now))
     }
 
+    /// The product is no later than the `now` from which the number was made.
     fn calls_begun(&self, now: Instant) -> u32 {
         let window = self.config.window.as_ms();
-        let started = |slice: &Slice| slice.number.saturating_mul(self.slice.as_ms());
+        let started = |slice: &Slice| slice.number.wrapping_mul(self.slice.as_ms());
         self.sum(|slice| started(slice).saturating_add(window) > now.ticks(), |slice| slice.calls)
     }
 
     fn retries_spent(&self, now: Instant) -> u32 {
         let window = self.config.window.as_ms();
-        let ended = |slice: &Slice| slice.number.saturating_add(1).saturating_mul(self.slice.as_ms());
+        let ended = |slice: &Slice| slice.number.wrapping_add(1).wrapping_mul(self.slice.as_ms());
         self.sum(|slice| ended(slice).saturating_add(window) > now.ticks(), |slice| slice.retries)
     }
 

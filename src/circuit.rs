@@ -153,7 +153,7 @@ impl Circuit {
         let mut transition = None;
         if matches!(self.state, State::Open { until } if until <= now) {
             // The probe itself belongs to the new epoch.
-            let before = permit.sequence().saturating_sub(1);
+            let before = permit.sequence().wrapping_sub(1);
             transition = self.enter(State::HalfOpen { probes: Vec::new(), successes: 0 }, before);
         }
         if let State::HalfOpen { probes, .. } = &mut self.state {
@@ -285,7 +285,7 @@ impl Circuit {
         let (ratio, minimum) = match self.config.trip {
             Trip::Events | Trip::InARow => return failed && self.consecutive >= self.config.threshold,
             Trip::LastCalls { ratio, calls, minimum } => {
-                self.outcomes.note(self.outcomes.newest().saturating_add(1), calls.into(), failed);
+                self.outcomes.note(self.outcomes.newest().wrapping_add(1), calls.into(), failed);
                 (ratio, minimum.max(LEAST_OUTCOMES).min(calls))
             }
             Trip::Window { ratio, length, minimum } => {
@@ -359,8 +359,7 @@ impl Outcomes {
     /// Notes an outcome in the slice of this number, and forgets all but the last `kept` numbers. With a number below
     /// the newest, of a clock that went back, it is in the newest.
     fn note(&mut self, number: u64, kept: u64, failed: bool) {
-        while let Some(gone) = self.slices.front().filter(|slice| slice.number.saturating_add(kept) <= number)
-        {
+        while let Some(gone) = self.slices.front().filter(|slice| slice.number.wrapping_add(kept) <= number) {
             self.seen = self.seen.saturating_sub(gone.seen);
             self.failures = self.failures.saturating_sub(gone.failures);
             self.slices.pop_front();
@@ -402,7 +401,7 @@ impl Silences {
     /// Notes an attempt without an answer. True when it completes a burst, which then counts as one refusal.
     pub fn note(&mut self, now: Instant) -> bool {
         self.times.retain(|time| now.since(*time) < SILENCE_WINDOW);
-        if self.times.len().saturating_add(1) < SILENCES {
+        if self.times.len().wrapping_add(1) < SILENCES {
             self.times.push(now);
             return false;
         }

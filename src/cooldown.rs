@@ -68,7 +68,7 @@ impl Cooldown {
             State::Off => {}
             State::Barred { .. } => return self.end(),
             State::Holding { .. } => {
-                self.state = State::Releasing { leave: 0, next, since: permit.sequence().saturating_sub(1) };
+                self.state = State::Releasing { leave: 0, next, since: permit.sequence().wrapping_sub(1) };
             }
             State::Releasing { leave, since, .. } => {
                 self.state = State::Releasing { leave: leave.saturating_sub(1), next, since };

@@ -176,7 +176,7 @@ impl Outcome {
             for (key, linked) in LINKS {
                 line.extend(from_here(&line, next, key, *linked));
             }
-            next = next.saturating_add(1);
+            next = next.wrapping_add(1);
         }
     }
 }
@@ -194,7 +194,7 @@ fn from_here<F: Foreign>(line: &[Visit<F>], here: usize, key: &str, linked: Role
     let role = role.link(linked).filter(|_| *depth < MAX_DEPTH && line.len() < MAX_PLACES)?;
     let child = value.get(key).filter(|child| child.is_object() || role != Role::Error)?;
     let is_known = line.iter().any(|other| other.value.same(&child));
-    (!is_known).then(|| Visit { value: child, role, depth: depth.saturating_add(1) })
+    (!is_known).then(|| Visit { value: child, role, depth: depth.wrapping_add(1) })
 }
 
 /// As what an object is read.
@@ -336,15 +336,20 @@ fn integer<F: Foreign>(value: &F) -> Option<u32> {
     }
 }
 
-/// The number that `text` writes in decimal digits and nothing else. What is too large becomes `u64::MAX`.
+/// The number that `text` writes in decimal digits and nothing else. What is too large stays above
+/// 10^18.
+#[inline(never)]
 pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     let push = |number: u64, digit: &u8| match digit {
-        b'0'..=b'9' => Some(number.saturating_mul(10).saturating_add(u64::from(digit & 15))),
+        b'0'..=b'9' => Some(number.min(TOO_LARGE).wrapping_mul(10).wrapping_add(u64::from(digit & 15))),
         _ => None,
     };
     text.first()?;
     text.iter().try_fold(0, push)
 }
+
+/// 10^17: ten times as much, and a digit, still fit.
+const TOO_LARGE: u64 = 100_000_000_000_000_000;
 
 /// What the properties of an error or a body tell. `error` is a code for storage, and a message for PostgREST when
 /// the body was a JSON string; a header may have become a property of the error itself, in either spelling.

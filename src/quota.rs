@@ -120,7 +120,7 @@ impl Quota {
         let mut warning = None;
         for (log, window) in self.logs.iter_mut().zip(&policy.windows) {
             let before = log.used(now);
-            log.add(now, now.saturating_add(window.length.as_ms()), weight, slice_of(*window));
+            log.add(now, later(now, window.length), weight, slice_of(*window));
             if warning.is_none() && !is_nearly_full(before, *window) && is_nearly_full(log.total, *window) {
                 warning = Some(Warning { window: *window, used: whole(log.total) });
             }
@@ -136,7 +136,7 @@ impl Quota {
             return;
         }
         for (log, window) in self.logs.iter_mut().zip(&policy.windows) {
-            log.remove(taken.saturating_add(window.length.as_ms()), weight, slice_of(*window));
+            log.remove(later(taken, window.length), weight, slice_of(*window));
         }
         if taken == self.latest && self.weight > 0 && weight >= self.weight {
             self.next_us = self.next_us.saturating_sub(pause_us(policy, &policy.windows, self.weight));
@@ -159,7 +159,7 @@ impl Quota {
 
     /// Forgets everything that was taken.
     pub fn clear(&mut self) {
-        *self = Self { latest: self.latest, cleared: self.latest.saturating_add(1), ..Self::default() };
+        *self = Self { latest: self.latest, cleared: self.latest.wrapping_add(1), ..Self::default() };
     }
 
     /// Takes for granted that all was taken by `now` that might have been: what is left in every window that is not
@@ -170,7 +170,7 @@ impl Quota {
         for (log, window) in self.logs.iter_mut().zip(&policy.windows) {
             let unknown = window.limit.saturating_sub(whole(log.used(now)));
             if window.length <= up_to && unknown > 0 {
-                log.add(now, now.saturating_add(window.length.as_ms()), unknown, slice_of(*window));
+                log.add(now, later(now, window.length), unknown, slice_of(*window));
             }
         }
         let pause = pause_us(policy, &policy.windows, 1);
@@ -191,7 +191,7 @@ impl Quota {
         for (log, window) in self.logs.iter_mut().zip(&to.windows) {
             let Some((known, length)) = best(&from.windows, &old, window.length) else { continue };
             for slice in &known.slices {
-                let until = slice.until.saturating_add(window.length.as_ms()).saturating_sub(length.as_ms());
+                let until = later(slice.until, window.length).saturating_sub(length.as_ms());
                 log.add(self.latest, until, slice.count, slice_of(*window));
             }
         }
@@ -206,7 +206,7 @@ impl Quota {
             if !best(&policy.windows, &self.logs, window.length).is_some_and(|(best, _)| ptr::eq(best, log)) {
                 continue;
             }
-            let fresh = now.saturating_add(window.length.as_ms());
+            let fresh = later(now, window.length);
             for slice in log.slices.iter().filter(|slice| slice.until > now && slice.count > 0) {
                 let age = Span::from_ms(fresh.saturating_sub(slice.until));
                 entries.push(Kept { length: window.length, age, count: slice.count });
@@ -220,7 +220,7 @@ impl Quota {
     pub fn load(&mut self, now: Instant, policy: &Policy, length: Span, age: Span, count: u32) {
         let now = self.ticks(now);
         self.latest = now;
-        let until = now.saturating_add(length.as_ms()).saturating_sub(age.as_ms());
+        let until = later(now, length).saturating_sub(age.as_ms());
         let Some(index) = policy.windows.iter().position(|window| window.length == length) else { return };
         if until <= now || count == 0 {
             return;
@@ -236,7 +236,7 @@ impl Quota {
     /// Holds the next start for the rest of an interval, as told by a dump.
     pub fn load_interval(&mut self, now: Instant, rest: Span) {
         self.latest = self.ticks(now);
-        self.hold(micros(self.latest.saturating_add(rest.as_ms())));
+        self.hold(micros(later(self.latest, rest)));
     }
 
     /// Nobody goes back behind the latest take.
@@ -336,7 +336,7 @@ impl Log {
     /// Units that count at `now`.
     fn used(&self, now: u64) -> u64 {
         let old = self.slices.iter().take_while(|slice| slice.until <= now);
-        old.fold(self.total, |used, slice| used.saturating_sub(u64::from(slice.count)))
+        old.fold(self.total, |used, slice| used.wrapping_sub(u64::from(slice.count)))
     }
 
     /// The first time from which on no more than `room` units count; in the past when that is so already.
@@ -347,7 +347,7 @@ impl Log {
             if used <= u64::from(room) {
                 break;
             }
-            used = used.saturating_sub(u64::from(slice.count));
+            used = used.wrapping_sub(u64::from(slice.count));
             since = slice.until;
         }
         since
@@ -362,14 +362,14 @@ impl Log {
         }
         let (begin, end) = bounds(until, width);
         let place =
-            self.slices.iter().rposition(|slice| slice.until < end).map_or(0, |at| at.saturating_add(1));
+            self.slices.iter().rposition(|slice| slice.until < end).map_or(0, |at| at.wrapping_add(1));
         let crowded = self.slices.len() >= MOST;
         let added = match self.slices.get_mut(place.saturating_sub(1)) {
             Some(slice) if crowded || (begin..end).contains(&slice.until) => {
                 let before = slice.count;
                 slice.count = before.saturating_add(count);
                 slice.until = slice.until.max(until);
-                slice.count.saturating_sub(before)
+                slice.count.wrapping_sub(before)
             }
             _ => {
                 // Nearly always at the end: only a dump that is loaded late has older ones.
@@ -379,7 +379,7 @@ impl Log {
                 count
             }
         };
-        self.total = self.total.saturating_add(u64::from(added));
+        self.total = self.total.wrapping_add(u64::from(added));
     }
 
     /// Takes units out of the slice that they were added to. Where several may be meant it is the oldest, so that what
@@ -389,16 +389,16 @@ impl Log {
             && slice.until < bounds(until, width).1
         {
             let removed = slice.count.min(count);
-            slice.count = slice.count.saturating_sub(removed);
-            self.total = self.total.saturating_sub(u64::from(removed));
+            slice.count = slice.count.wrapping_sub(removed);
+            self.total = self.total.wrapping_sub(u64::from(removed));
         }
     }
 }
 
 /// Where the slice begins and ends that `time` falls into.
 fn bounds(time: u64, width: u64) -> (u64, u64) {
-    let begin = time.saturating_sub(time.checked_rem(width).unwrap_or(0));
-    (begin, begin.saturating_add(width))
+    let begin = time.wrapping_sub(time.checked_rem(width).unwrap_or(0));
+    (begin, begin.wrapping_add(width))
 }
 
 /// The log that knows best what was taken in a time of this length, and the length of its own window: the shortest that
@@ -433,6 +433,11 @@ fn spacing_us(window: Window, weight: u32) -> u64 {
 }
 
 /// Exact up to the latest time that there is.
+/// The sum of a time and a few lengths is below 2^56: none of them is longer than 2^53 ms.
+fn later(time: u64, length: Span) -> u64 {
+    time.wrapping_add(length.as_ms())
+}
+
 fn micros(ms: u64) -> u64 {
     ms.min(Instant::MAX.ticks()).wrapping_mul(US)
 }
@@ -442,7 +447,7 @@ fn slice_of(window: Window) -> u64 {
 }
 
 fn is_nearly_full(used: u64, window: Window) -> bool {
-    used >= u64::from(window.limit.saturating_sub(window.limit / 5))
+    used >= u64::from(window.limit.wrapping_sub(window.limit / 5))
 }
 
 fn instant(ticks: u64) -> Instant {

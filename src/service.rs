@@ -170,6 +170,7 @@ impl Service {
     }
 
     /// A service that has seen nothing yet. `seed` settles all its jitter.
+    #[inline(never)]
     pub fn limited(config: Config, limits: LimitsConfig, seed: u64) -> Self {
         Self {
             circuit: Circuit::new(config.circuit()),

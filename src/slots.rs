@@ -110,7 +110,7 @@ impl Slots {
         }
         if self.config.lease.is_none() && self.leases.last < stretch.first {
             stretch.last = sequence;
-            stretch.held = stretch.held.saturating_add(1);
+            stretch.held = stretch.held.wrapping_add(1);
             return;
         }
         // Without a lease, but leases were given since the stretch began: it cannot go on across them.
@@ -181,7 +181,7 @@ impl Slots {
         for (counts, index) in [(&mut self.lanes, lane as usize), (&mut self.operations, operation as usize)]
         {
             if counts.len() <= index {
-                counts.resize(index.saturating_add(1), 0);
+                counts.resize(index.wrapping_add(1), 0);
             }
             if let Some(count) = counts.get_mut(index) {
                 *count = count.saturating_add_signed(change);
@@ -222,7 +222,7 @@ impl Leases {
         }
         let index = self.all.len();
         self.last = self.last.max(lease.sequence);
-        self.held = self.held.saturating_add(1);
+        self.held = self.held.wrapping_add(1);
         self.all.push(lease);
         self.set_end(index, end);
     }
@@ -234,11 +234,11 @@ impl Leases {
     }
 
     fn end(&self, index: usize) -> Option<Instant> {
-        self.ends.get(self.room().saturating_add(index)).copied()
+        self.ends.get(self.room().wrapping_add(index)).copied()
     }
 
     fn set_end(&mut self, index: usize, mut end: Instant) {
-        let mut node = self.room().saturating_add(index);
+        let mut node = self.room().wrapping_add(index);
         // What did not change a node changes none above it either.
         while let Some(known) = self.ends.get_mut(node).filter(|known| node > 0 && **known != end) {
             *known = end;
@@ -259,7 +259,7 @@ impl Leases {
         let earliest = Some(self.earliest()).filter(|end| *end <= now && *end < Instant::MAX)?;
         let mut node = 1;
         while node < self.room() {
-            node = node.saturating_mul(2);
+            node = node.wrapping_mul(2);
             if self.ends.get(node) != Some(&earliest) {
                 node |= 1;
             }
@@ -278,7 +278,7 @@ impl Leases {
             Full::Key => lease.lane == lane,
         };
         let overdue = self.with_ends().filter(|(lease, end)| **end <= now && counts(lease));
-        overdue.fold(0, |count, _| count.saturating_add(1))
+        overdue.fold(0, |count, _| count.wrapping_add(1))
     }
 
     /// Ends the lease at this place, if it is held, and answers whose it was.
@@ -286,9 +286,9 @@ impl Leases {
         let lease = self.all.get_mut(index).filter(|lease| lease.held)?;
         lease.held = false;
         let whose = (lease.lane, lease.operation);
-        self.held = self.held.saturating_sub(1);
+        self.held = self.held.wrapping_sub(1);
         self.set_end(index, Instant::MAX);
-        if self.held.saturating_mul(4).saturating_add(LEAST_ROOM) < self.all.len() {
+        if self.held.wrapping_mul(4).wrapping_add(LEAST_ROOM) < self.all.len() {
             self.clear_up();
         }
         Some(whose)
@@ -297,8 +297,8 @@ impl Leases {
     /// Drops those that ended, and makes room for half as many again as are held: between two of these so many come
     /// or go that each of them pays for a few others only.
     fn clear_up(&mut self) {
-        let room = self.held.saturating_add(self.held / 2).saturating_add(LEAST_ROOM);
-        let ends = vec![Instant::MAX; room.saturating_mul(2)];
+        let room = self.held.wrapping_add(self.held / 2).wrapping_add(LEAST_ROOM);
+        let ends = vec![Instant::MAX; room.wrapping_mul(2)];
         let before = std::mem::replace(self, Self { all: Vec::new(), ends, held: 0, last: self.last });
         for (lease, end) in before.with_ends().filter(|(lease, _)| lease.held) {
             self.push(*lease, *end);

@@ -72,7 +72,7 @@ fn amount(text: &[u8]) -> (f64, &[u8]) {
 fn digits(text: &[u8]) -> (f64, f64, &[u8]) {
     let (mut number, mut scale, mut rest) = (0.0, 1.0, text);
     while let [digit @ b'0'..=b'9', after @ ..] = rest {
-        number = number * 10.0 + f64::from(digit.saturating_sub(b'0'));
+        number = number * 10.0 + f64::from(digit & 15);
         scale *= 10.0;
         rest = after;
     }

@@ -19,7 +19,7 @@ pub(super) fn delay(field: &[u8]) -> Option<Span> {
         delays = Delays::default();
         dictionary(field).map(|quota| delays.add(&quota))
     })?;
-    delays.used_up.or(delays.left).map(|seconds| Span::from_ms(seconds.saturating_mul(1000)))
+    delays.used_up.or(delays.left).map(|seconds| Span::from_ms(seconds.wrapping_mul(1000)))
 }
 
 /// The members of a list: `"name";r=0;t=5, …`, or `100;w=60, …`. Each is a quota. `None`: it is none, and what was told

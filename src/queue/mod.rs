@@ -174,7 +174,7 @@ impl Line {
             self.sleeping.take(name, &mut self.places);
             return Some(waiter);
         }
-        self.standing = self.standing.saturating_sub(1);
+        self.standing = self.standing.wrapping_sub(1);
         let was_front = lane.standing.first().is_some_and(|front| front.name == name);
         lane.standing.take(name, &mut self.places);
         let rest = if lane.standing.is_empty() { Rest::Empty } else { Rest::Ready };
@@ -336,7 +336,7 @@ impl Line {
         let number = waiter.terms.lane;
         let Some(lane) = self.lanes.get_mut(number as usize) else { return };
         lane.standing.put(Entry { rank: rank_in_line(waiter), coming, name }, &mut self.places);
-        self.standing = self.standing.saturating_add(1);
+        self.standing = self.standing.wrapping_add(1);
         // Another front may need less than the one that rests.
         if lane.standing.first().is_some_and(|front| front.name == name) {
             self.rest(number, Rest::Ready);

@@ -37,10 +37,10 @@ impl Histogram {
     /// The duration that `percent` of all did not exceed, rounded up to the end of its bucket and never above the
     /// longest; zero when nothing was counted.
     pub fn percentile(&self, percent: u64) -> Span {
-        let wanted = self.total.saturating_mul(percent).div_ceil(100).max(1);
+        let wanted = self.total.wrapping_mul(percent).div_ceil(100).max(1);
         let mut seen = 0_u64;
         for (bucket, &count) in self.counts.iter().enumerate() {
-            seen = seen.saturating_add(u64::from(count));
+            seen = seen.wrapping_add(u64::from(count));
             if seen >= wanted {
                 return Span::from_ms(last_of(bucket)).min(self.longest);
             }
@@ -57,9 +57,9 @@ fn bucket_of(ms: u64) -> usize {
     let bucket = if ms < STEPS {
         ms
     } else {
-        let octave = u64::from(ms.ilog2().saturating_sub(STEP_BITS));
+        let octave = u64::from(ms.ilog2().wrapping_sub(STEP_BITS));
         let step = (ms >> octave) & (STEPS - 1);
-        octave.saturating_add(1).saturating_mul(STEPS).saturating_add(step)
+        octave.wrapping_add(1).wrapping_mul(STEPS).wrapping_add(step)
     };
     usize::try_from(bucket).unwrap_or(usize::MAX)
 }
@@ -70,9 +70,9 @@ const fn last_of(bucket: usize) -> u64 {
     if bucket < STEPS {
         return bucket;
     }
-    let octave = (bucket >> STEP_BITS).saturating_sub(1);
-    let first_of_next = (STEPS | (bucket & (STEPS - 1))).saturating_add(1) << octave;
-    first_of_next.saturating_sub(1)
+    let octave = (bucket >> STEP_BITS).wrapping_sub(1);
+    let first_of_next = (STEPS | (bucket & (STEPS - 1))).wrapping_add(1) << octave;
+    first_of_next.wrapping_sub(1)
 }
 
 #[cfg(test)]
