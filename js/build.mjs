@@ -151,7 +151,9 @@ async function buildModules(log) {
 
 function buildModule({ name, feature }, log) {
   const inputs = ["src", "Cargo.toml", "Cargo.lock", "js/build.mjs", "js/rewrite.mjs", DRIVER];
-  const outputs = [`pkg/${name}_bg.wasm`, `pkg/${name}.js`, `pkg/${name}.d.ts`, `pkg/${name}.inline.js`];
+  const outputs = ["_bg.wasm", ".js", ".d.ts", ".inline.js", ".imports.json"].map(
+    (end) => `pkg/${name}${end}`,
+  );
   const features = ["--no-default-features", "--features", feature];
   return stamped(name, { inputs, outputs, also: [rustVersion()] }, () =>
     inFolder(async (folder) => {
@@ -201,12 +203,13 @@ async function writePkg(name, folder, optimised) {
   const generated = await readFile(path.join(folder, `${name}.js`), "utf8");
   const glued = withLateCoders(outsideFakeTimers(generated));
   assertImports(name, optimised);
-  const { wasm, glue } = withShortNames({ wasm: optimised, glue: glued });
+  const { wasm, glue, letters } = withShortNames({ wasm: optimised, glue: glued });
   assertHarmless(`pkg/${name}.js`, glue);
   const told = machineFolders.find((folder) => wasm.includes(folder));
   if (told) throw new StepError(`${name}.wasm contains ${told}, a path of this machine`);
   await writeWhole(at(`pkg/${name}_bg.wasm`), wasm);
   await writeWhole(at(`pkg/${name}.js`), glue);
+  await writeWhole(at(`pkg/${name}.imports.json`), `${JSON.stringify(letters, null, 2)}\n`);
   await writeWhole(at(`pkg/${name}.d.ts`), await readFile(path.join(folder, `${name}.d.ts`)));
   await writeWhole(
     at(`pkg/${name}_bg.wasm.d.ts`),

@@ -45,8 +45,22 @@ export function withMutePanics(wasm) {
   const muted = new Set([...names.keys()].filter((index) => ONLY_FOR_PANICS.test(names.get(index))));
   if (muted.size === 0)
     throw new StepError("no function of the core is one of a panic as js/rewrite.mjs knows it");
-  return withSections(wasm, { [CODE]: (content) => withTraps(content, importCount(wasm), muted) });
+  return withSections(withoutPlaces(wasm), {
+    [CODE]: (content) => withTraps(content, importCount(wasm), muted),
+  });
 }
+
+/** Zeros, which wasm-opt leaves out, for the names of source files in which something may panic: only messages tell them. */
+function withoutPlaces(wasm) {
+  const made = Buffer.from(wasm);
+  for (const { index, 0: place } of made.toString("latin1").matchAll(SOURCE_FILE)) {
+    made.fill(0, index, index + place.length);
+  }
+  return made;
+}
+
+/** Of the standard library, of a crate and of ours, as the compiler writes it down. */
+const SOURCE_FILE = /(\/rustc\/[0-9a-f]{40}\/|index\.crates\.io-[0-9a-f]+\/|src\/)[\w/.-]+\.rs\0/g;
 
 /** `core::panicking::panic_fmt` and all around it, and what formats the text of such a message: nothing else here formats. */
 const ONLY_FOR_PANICS = /\bpanicking::|\bpanic_|::handle_(alloc_)?error\b|\bFormatter>?::pad\b/;
@@ -87,37 +101,50 @@ function importCount(wasm) {
 
 /**
  * The module and its glue with short names for what they say to each other and nobody else: `a`, `b`, … for imports such as
- * `__wbg_aborted_31456edf1be00084` and for the module that they come from, and exports without hashes. The hashes keep apart
- * what several modules import that are linked into one; here is one, and nothing in it compresses worse.
+ * `__wbg_aborted_31456edf1be00084` and for the module that they come from, `_a`, `_b`, … for functions such as
+ * `__wbindgen_malloc`. `letters` tells what the imports are called that these letters stand for.
  */
 export function withShortNames({ wasm, glue }) {
   const module = new WebAssembly.Module(wasm);
-  const imports = lettersFor(WebAssembly.Module.imports(module));
-  const exports = namesWithoutHashes(WebAssembly.Module.exports(module));
+  const imported = WebAssembly.Module.imports(module);
+  const imports = lettersFor(imported);
+  const exports = lettersForInternals(WebAssembly.Module.exports(module));
+  const bare = namesWithoutHashes(imported);
   return {
     wasm: withSections(wasm, {
       [IMPORTS]: (content) => importsWith(new Reader(content), renamed(imports)),
       [EXPORTS]: (content) => exportsWith(new Reader(content), renamed(exports)),
     }),
-    glue: withKeys(glue, imports).replaceAll(/\b\w+[0-9a-f]{16}\b/g, renamed(exports)),
+    glue: withKeys(glue, imports).replaceAll(/\b__?\w+\b|\b\w+[0-9a-f]{16}\b/g, renamed(exports)),
+    letters: Object.fromEntries(imported.map(({ name }) => [imports.get(name), renamed(bare)(name)])),
   };
 }
 
 /** The next letter for each name of an import, and for each module. */
 function lettersFor(imports) {
   const names = new Set(imports.flatMap(({ module, name }) => [module, name]));
-  const letters = [..."abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"];
-  const pairs = letters.flatMap((first) => letters.map((second) => first + second));
-  return new Map([...names].map((name, i) => [name, [...letters, ...pairs][i]]));
+  const pairs = LETTERS.flatMap((first) => LETTERS.map((second) => first + second));
+  return new Map([...names].map((name, i) => [name, [...LETTERS, ...pairs][i]]));
+}
+
+const LETTERS = [..."abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"];
+
+/** The next letter for each function that is exported for the glue alone: all but ours, and but the one that starts. */
+function lettersForInternals(exports) {
+  const internal = /^__(?!wbindgen_start$)|[0-9a-f]{16}$/;
+  const names = exports
+    .filter(({ kind, name }) => kind === "function" && internal.test(name))
+    .map(({ name }) => name);
+  return new Map(names.map((name, i) => [name, `_${LETTERS[i]}`]));
 }
 
 /** A name without a hash for each that has one, with a number where there would be two of the same. */
-function namesWithoutHashes(exports) {
-  const names = exports.map(({ name }) => name);
+function namesWithoutHashes(declared) {
+  const names = declared.map(({ name }) => name);
   const short = new Map();
   const taken = new Set(names);
   for (const name of names) {
-    const bare = name.replace(/_{1,2}h?[0-9a-f]{16}$/, "").replace(/^(wasm_bindgen_|_)*/, "");
+    const bare = name.replace(/_{1,2}h?[0-9a-f]{16}$/, "").replace(/^(__wbg_|wasm_bindgen_|_)*/, "");
     if (bare.length >= name.length - 17) continue;
     let free = bare;
     for (let number = 2; taken.has(free); number++) free = `${bare}${number}`;

@@ -53,6 +53,22 @@ describe("withMutePanics()", () => {
     expect(calls(withMutePanics(module(["import", name])))[0]).toThrow(WebAssembly.RuntimeError);
   });
 
+  it("forgets where in the sources something may panic", () => {
+    const files = [
+      `/rustc/${"5a".repeat(20)}/library/core/src/cell/once.rs`,
+      "index.crates.io-1949cf8c6b5b557f/js-sys-0.3.107/src/futures/queue.rs",
+      "src/wasm/alarm.rs",
+    ];
+    const content = Buffer.from(`\u0004data${files.map((file) => `${file}\0`).join("")}kept.rs`);
+    const wasm = Buffer.concat([
+      module(["import", "core::panicking::panic"]),
+      Buffer.of(0, 0x80 + (content.length % 128), content.length >> 7),
+      content,
+    ]);
+    const [told] = WebAssembly.Module.customSections(new WebAssembly.Module(withMutePanics(wasm)), "data");
+    expect(Buffer.from(told ?? []).toString()).toMatch(/^\0+kept\.rs$/);
+  });
+
   it("fails when no function has the name of a panic", () => {
     expect(() => withMutePanics(module(["import", "begin"]))).toThrow("panic");
   });
@@ -80,7 +96,7 @@ describe("withShortNames()", () => {
   const hash = (digit: number): string => `_${String(digit).repeat(16)}`;
   const imports = [`__wbg_get${hash(1)}`, `__wbg_get${hash(2)}`, `__wbg___wbindgen_throw${hash(3)}`, "get3"];
 
-  it("takes letters for imports and no hash for exports, in a module and in its glue alike, and lets it work", () => {
+  it("takes letters for imports and for what is exported to the glue alone, in a module and in its glue alike, and lets it work", () => {
     const exported = `invoke__h${"a".repeat(16)}`;
     const keys = imports.map((name, i) => `  ${name}: () => ${i},\n`);
     const made = withShortNames({
@@ -88,14 +104,15 @@ describe("withShortNames()", () => {
       glue: `{\n${keys.join("")}}\n{\n  "./core_bg.js": import0,\n}\nwasm.${exported}() + get3`,
     });
     expect(made.glue).toBe(
-      "{\n  b: () => 0,\n  c: () => 1,\n  d: () => 2,\n  e: () => 3,\n}\n{\n  a: import0,\n}\nwasm.invoke() + get3",
+      "{\n  b: () => 0,\n  c: () => 1,\n  d: () => 2,\n  e: () => 3,\n}\n{\n  a: import0,\n}\nwasm._a() + get3",
     );
+    expect(made.letters).toEqual({ b: "get", c: "get2", d: "wbindgen_throw", e: "get3" });
     const compiled = new WebAssembly.Module(made.wasm);
     const told = WebAssembly.Module.imports(compiled).map(({ module, name }) => `${module}.${name}`);
     expect(told).toEqual(["a.b", "a.c", "a.d", "a.e"]);
     const get = (): number => 7;
     const { exports } = new WebAssembly.Instance(compiled, { a: { b: get, c: get, d: get, e: get } });
-    expect((exports.invoke as () => number)()).toBe(7);
+    expect((exports._a as () => number)()).toBe(7);
   });
 
   it("gives each of a hundred imports a name of its own", () => {
@@ -105,13 +122,13 @@ describe("withShortNames()", () => {
     expect(new Set(WebAssembly.Module.imports(compiled).map(({ name }) => name)).size).toBe(100);
   });
 
-  it("never gives an export a name that is taken already", () => {
-    const exported = `run__h${"1".repeat(16)}`;
-    const glue = `  "./core_bg.js": 0,\n  get: 0,\nwasm.${exported}, wasm.run`;
-    const made = withShortNames({ wasm: module(["get"], [exported, "run"]), glue });
-    expect(made.glue).toBe("  a: 0,\n  b: 0,\nwasm.run2, wasm.run");
-    const names = WebAssembly.Module.exports(new WebAssembly.Module(made.wasm)).map(({ name }) => name);
-    expect(names).toEqual(["run2", "run"]);
+  it("leaves the names of ours, of what is no function, and of what starts the module", () => {
+    const names = ["begin", "begin_in", "__wbindgen_start", "__wbindgen_malloc"];
+    const glue = `  "./core_bg.js": 0,\n  get: 0,\n${names.map((name) => `wasm.${name}`).join()}`;
+    const made = withShortNames({ wasm: module(["get"], names), glue });
+    expect(made.glue).toBe("  a: 0,\n  b: 0,\nwasm.begin,wasm.begin_in,wasm.__wbindgen_start,wasm._a");
+    const told = WebAssembly.Module.exports(new WebAssembly.Module(made.wasm)).map(({ name }) => name);
+    expect(told).toEqual(["begin", "begin_in", "__wbindgen_start", "_a"]);
   });
 
   it("fails when the glue does not serve an import as it knows it", () => {

@@ -64,11 +64,12 @@ async function declarations(app) {
   return lines;
 }
 
-/** What the core asks of the platform: js/rewrite.mjs has taken the hashes of wasm-bindgen out of the names. */
+/** What the core asks of the platform: in the module itself its names are letters (js/rewrite.mjs). */
 async function coreImports(app) {
   const bytes = await readFile(path.join(app.folder, "node_modules", "tidegate", "pkg", "core_bg.wasm"));
+  const letters = JSON.parse(await readFile(path.join(root, "pkg", "core.imports.json"), "utf8"));
   return WebAssembly.Module.imports(new WebAssembly.Module(bytes))
-    .map(({ name }) => name)
+    .map(({ name }) => letters[name] ?? name)
     .sort();
 }
 
