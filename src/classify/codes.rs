@@ -1,5 +1,6 @@
 //! Codes and names that were made up for programs to read.
 
+use super::text::listed;
 use crate::outcome::{Code, Place};
 
 /// What a code says.
@@ -48,8 +49,7 @@ fn of(code: &Code) -> Option<Meaning> {
 
 /// What the name of an error or a code means.
 pub(super) fn of_name(name: &[u8]) -> Option<Meaning> {
-    let known = |names: &[&str]| names.iter().any(|known| known.as_bytes() == name);
-    NAMES.iter().find(|(_, names)| known(names)).map(|(meaning, _)| *meaning)
+    NAMES.iter().find(|(_, names)| listed(names).any(|known| known == name)).map(|(meaning, _)| *meaning)
 }
 
 /// The same classes with letters in them, and PostgREST's own.
@@ -61,55 +61,32 @@ fn is_about_data(name: &[u8]) -> bool {
 }
 
 /// The list of ours is exact, since `RATE_LIMIT_EXCEEDED` is what other vendors say.
-const NAMES: &[(Meaning, &[&str])] = &[
+const NAMES: &[(Meaning, &str)] = &[
     (
         Meaning::Ours,
-        &[
-            "RATE_LIMIT_MAX_RETRIES_EXCEEDED",
-            "RATE_LIMIT_CIRCUIT_OPEN",
-            "RATE_LIMIT_RETRY_AFTER_TOO_LONG",
-            "RATE_LIMIT_DEADLINE_EXCEEDED",
-            "RATE_LIMIT_BUDGET_EXHAUSTED",
-            "RATE_LIMIT_QUOTA_EXHAUSTED",
-            "RATE_LIMIT_CONCURRENCY_EXCEEDED",
-            "RATE_LIMIT_QUEUE_FULL",
-            "RATE_LIMIT_POOL_CLOSED",
+        concat!(
+            "RATE_LIMIT_MAX_RETRIES_EXCEEDED,RATE_LIMIT_CIRCUIT_OPEN,RATE_LIMIT_RETRY_AFTER_TOO_LONG,",
+            "RATE_LIMIT_DEADLINE_EXCEEDED,RATE_LIMIT_BUDGET_EXHAUSTED,RATE_LIMIT_QUOTA_EXHAUSTED,",
+            "RATE_LIMIT_CONCURRENCY_EXCEEDED,RATE_LIMIT_QUEUE_FULL,RATE_LIMIT_POOL_CLOSED,",
             "RATE_LIMIT_CORE_UNAVAILABLE",
-        ],
+        ),
     ),
     // Supabase auth; a database function behind PostgREST; Supabase storage, as S3; storage without a connection.
-    (Meaning::Refusal, &["over_request_rate_limit", "PT429", "PT420", "SlowDown", "too_many_connections"]),
+    (Meaning::Refusal, "over_request_rate_limit,PT429,PT420,SlowDown,too_many_connections"),
     // Supabase auth.
-    (Meaning::Personal, &["over_email_send_rate_limit", "over_sms_send_rate_limit"]),
+    (Meaning::Personal, "over_email_send_rate_limit,over_sms_send_rate_limit"),
     // `DOMException` and Node, undici, axios.
-    (Meaning::Aborted, &["AbortError", "ABORT_ERR", "UND_ERR_ABORTED", "CanceledError", "ERR_CANCELED"]),
+    (Meaning::Aborted, "AbortError,ABORT_ERR,UND_ERR_ABORTED,CanceledError,ERR_CANCELED"),
     (
         Meaning::Lost,
-        &[
+        concat!(
             // `DOMException`s; Supabase's functions client when its fetch threw.
-            "TimeoutError",
-            "NetworkError",
-            "FunctionsFetchError",
+            "TimeoutError,NetworkError,FunctionsFetchError,",
             // Node's sockets.
-            "ECONNREFUSED",
-            "ECONNRESET",
-            "ECONNABORTED",
-            "EPIPE",
-            "ENOTFOUND",
-            "EAI_AGAIN",
-            "ETIMEDOUT",
-            "EHOSTUNREACH",
-            "ENETUNREACH",
-            "ENETDOWN",
+            "ECONNREFUSED,ECONNRESET,ECONNABORTED,EPIPE,ENOTFOUND,EAI_AGAIN,ETIMEDOUT,EHOSTUNREACH,ENETUNREACH,ENETDOWN,",
             // undici, axios, Bun.
-            "UND_ERR_SOCKET",
-            "UND_ERR_CONNECT_TIMEOUT",
-            "UND_ERR_HEADERS_TIMEOUT",
-            "UND_ERR_BODY_TIMEOUT",
-            "ERR_NETWORK",
-            "ConnectionRefused",
-            "ConnectionClosed",
-            "FailedToOpenSocket",
-        ],
+            "UND_ERR_SOCKET,UND_ERR_CONNECT_TIMEOUT,UND_ERR_HEADERS_TIMEOUT,UND_ERR_BODY_TIMEOUT,",
+            "ERR_NETWORK,ConnectionRefused,ConnectionClosed,FailedToOpenSocket",
+        ),
     ),
 ];

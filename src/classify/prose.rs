@@ -1,6 +1,6 @@
 //! Delays in words: "For security purposes, you can only request this after 13 seconds."
 
-use super::text::{is_part_of_word, strip_last_word};
+use super::text::{is_part_of_word, listed, strip_last_word};
 use crate::time::Span;
 
 /// The first delay that `text` tells: a number with a unit after such words as "after" or "try again in", or
@@ -16,16 +16,14 @@ pub(super) fn delay(text: &str) -> Option<Span> {
 
 /// The delay that `number` begins with, if `lead` announces one.
 fn read(lead: &[u8], number: &[u8]) -> Option<Span> {
-    let ends_with = |words: &[&str]| words.iter().any(|word| strip_last_word(lead, word).is_some());
-    if ends_with(&NAMES_MS) {
+    if without_last(lead, NAMES_MS).is_some() {
         return bare(number, 1.0);
     }
-    if ends_with(&NAMES) {
+    if without_last(lead, NAMES).is_some() {
         return duration(number).or_else(|| bare(number, SECOND));
     }
     let lead = without_fillers(lead);
-    let announced = CUES.iter().any(|cue| strip_last_word(lead, cue).is_some());
-    if announced { duration(number) } else { None }
+    without_last(lead, CUES).and_then(|_| duration(number))
 }
 
 /// A number that stands alone: not the beginning of a date, a time, an exponent or a word.
@@ -69,6 +67,7 @@ fn amount(text: &[u8]) -> (f64, &[u8]) {
 
 /// The digits at the start as a number, ten to the power of their count, and the rest. What is too large becomes
 /// infinite.
+#[inline(never)]
 fn digits(text: &[u8]) -> (f64, f64, &[u8]) {
     let (mut number, mut scale, mut rest) = (0.0, 1.0, text);
     while let [digit @ b'0'..=b'9', after @ ..] = rest {
@@ -83,17 +82,23 @@ fn digits(text: &[u8]) -> (f64, f64, &[u8]) {
 fn unit(text: &[u8]) -> Option<(f64, &[u8])> {
     let length = text.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let (word, rest) = text.split_at_checked(length)?;
-    let known = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
+    let known = |names: &str| listed(names).any(|name| word.eq_ignore_ascii_case(name));
     let (_, ms) = UNITS.iter().find(|(names, _)| known(names))?;
     Some((*ms, rest))
 }
 
 /// `lead` without words that say nothing about whether a delay follows: "wait for at least".
 fn without_fillers(mut lead: &[u8]) -> &[u8] {
-    while let Some(shorter) = FILLERS.iter().find_map(|filler| strip_last_word(lead, filler)) {
+    while let Some(shorter) = without_last(lead, FILLERS) {
         lead = trim(shorter);
     }
     lead
+}
+
+/// `text` without the one of these that it ends with.
+#[inline(never)]
+fn without_last<'a>(text: &'a [u8], words: &str) -> Option<&'a [u8]> {
+    listed(words).find_map(|word| strip_last_word(text, word))
 }
 
 /// `text` without what may stand between a name and its value at the end.
@@ -111,34 +116,24 @@ fn skip_space(text: &[u8]) -> &[u8] {
 }
 
 /// Names of a property in milliseconds.
-const NAMES_MS: [&str; 3] = ["retryafterms", "retry_after_ms", "retry-after-ms"];
+const NAMES_MS: &str = "retryafterms,retry_after_ms,retry-after-ms";
 
 /// Names of a property in seconds; the last is also Telegram's "Too Many Requests: retry after 35".
-const NAMES: [&str; 4] = ["retryafter", "retry_after", "retry-after", "retry after"];
+const NAMES: &str = "retryafter,retry_after,retry-after,retry after";
 
 /// Words after which a number with a unit is a delay. "in" alone is none: "100 requests in 60 seconds".
-const CUES: [&str; 9] = [
-    "after",
-    "wait",
-    "again in",
-    "retry in",
-    "retrying in",
-    "available in",
-    "reset in",
-    "resets in",
-    "once every",
-];
+const CUES: &str = "after,wait,again in,retry in,retrying in,available in,reset in,resets in,once every";
 
-const FILLERS: [&str; 6] = ["for", "about", "approximately", "another", "at least", "up to"];
+const FILLERS: &str = "for,about,approximately,another,at least,up to";
 
 const SECOND: f64 = 1000.0;
 
-const UNITS: [(&[&str], f64); 5] = [
-    (&["ms", "msec", "msecs", "millisecond", "milliseconds"], 1.0),
-    (&["s", "sec", "secs", "second", "seconds"], SECOND),
-    (&["m", "min", "mins", "minute", "minutes"], 60_000.0),
-    (&["h", "hr", "hrs", "hour", "hours"], 3_600_000.0),
-    (&["d", "day", "days"], 86_400_000.0),
+const UNITS: [(&str, f64); 5] = [
+    ("ms,msec,msecs,millisecond,milliseconds", 1.0),
+    ("s,sec,secs,second,seconds", SECOND),
+    ("m,min,mins,minute,minutes", 60_000.0),
+    ("h,hr,hrs,hour,hours", 3_600_000.0),
+    ("d,day,days", 86_400_000.0),
 ];
 
 #[cfg(test)]

@@ -166,6 +166,7 @@ impl<'a> Cursor<'a> {
         self.eat(byte).then_some(())
     }
 
+    #[inline(never)]
     fn eat(&mut self, byte: u8) -> bool {
         let rest = self.0.strip_prefix(&[byte]);
         self.0 = rest.unwrap_or(self.0);

@@ -3,6 +3,7 @@
 //! `fetch` throws a `TypeError` for a lost connection, as every bug does, so only the texts tell them apart.
 
 use super::codes::{self, Meaning};
+use super::text::listed;
 use crate::outcome::Place;
 
 /// Whether the attempt was cancelled by whoever made it.
@@ -28,13 +29,13 @@ fn says(place: &Place, meaning: Meaning) -> bool {
 fn is_failed_fetch(place: &Place, text: &str) -> bool {
     let name = place.name.as_deref().unwrap_or_default();
     let (name, message) = split_name(text).unwrap_or((name.as_bytes(), text.as_bytes()));
-    name == b"TypeError" && MESSAGES.iter().any(|known| is_message(message, known))
+    name == b"TypeError" && listed(MESSAGES).any(|known| is_message(message, known))
 }
 
 /// Whether `message` is the `known` one, with a full stop or not, or with the host, which Chromium and Safari add:
 /// "Failed to fetch (example.com)".
-fn is_message(message: &[u8], known: &str) -> bool {
-    matches!(message.strip_prefix(known.as_bytes()), Some([] | [b'.', ..] | [b' ', b'(', ..]))
+fn is_message(message: &[u8], known: &[u8]) -> bool {
+    matches!(message.strip_prefix(known), Some([] | [b'.', ..] | [b' ', b'(', ..]))
 }
 
 /// "TypeError: Failed to fetch" in two.
@@ -45,23 +46,16 @@ fn split_name(text: &str) -> Option<(&[u8], &[u8])> {
 }
 
 /// With what `fetch`, or reading a body, fails.
-const MESSAGES: &[&str] = &[
+const MESSAGES: &str = concat!(
     // Chromium.
-    "Failed to fetch",
-    "network error",
+    "Failed to fetch,network error,",
     // Firefox.
-    "NetworkError when attempting to fetch resource",
-    "Error in input stream",
+    "NetworkError when attempting to fetch resource,Error in input stream,",
     // Safari.
-    "Load failed",
-    "The network connection was lost",
-    "The Internet connection appears to be offline",
-    "The request timed out",
-    "Could not connect to the server",
+    "Load failed,The network connection was lost,The Internet connection appears to be offline,",
+    "The request timed out,Could not connect to the server,",
     // Node.
-    "fetch failed",
-    "terminated",
+    "fetch failed,terminated,",
     // React Native and the fetch polyfills.
-    "Network request failed",
-    "Network request timed out",
-];
+    "Network request failed,Network request timed out",
+);
