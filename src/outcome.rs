@@ -174,7 +174,8 @@ impl Outcome {
         while let Some(visit) = line.get(next) {
             self.places.push(Place::read(&visit.value, visit.role));
             for (key, linked) in LINKS {
-                line.extend(from_here(&line, next, key, *linked));
+                let visit = from_here(&line, next, key, *linked);
+                add(&mut line, visit);
             }
             next = next.wrapping_add(1);
         }
@@ -243,24 +244,31 @@ impl Place {
     /// Notes one fact, if `value` can be read as such.
     fn take<F: Foreign>(&mut self, fact: Fact, role: Role, value: &F) {
         match (fact, role) {
-            (Fact::Delay(source), _) => self.figures.extend(figure(value).map(|figure| (source, figure))),
-            (Fact::Words, Role::Error) => self.words.extend(text(value, MAX_TEXT)),
-            (Fact::Words, _) => self.notes.extend(text(value, MAX_TEXT)),
-            (Fact::HeaderCode, _) => self.codes.extend(code(value)),
+            (Fact::Delay(source), _) => add(&mut self.figures, figure(value).map(|figure| (source, figure))),
+            (Fact::Words, Role::Error) => add(&mut self.words, text(value, MAX_TEXT)),
+            (Fact::Words, _) => add(&mut self.notes, text(value, MAX_TEXT)),
+            (Fact::HeaderCode, _) => add(&mut self.codes, code(value)),
             (_, Role::Data) => {}
             (Fact::OverLimit, _) => self.over_limit = value.is_true(),
-            (Fact::Code, Role::Error) => self.codes.extend(code(value)),
+            (Fact::Code, Role::Error) => add(&mut self.codes, code(value)),
             (Fact::Code | Fact::StatusCode, Role::Body) => {
-                self.codes.extend(code(value).filter(|code| matches!(code, Code::Name(_))));
+                add(&mut self.codes, code(value).filter(|code| matches!(code, Code::Name(_))));
             }
             (Fact::StatusCode, Role::Error) => match code(value) {
                 Some(Code::Number(status)) => self.status_code = Some(status),
-                name => self.codes.extend(name),
+                name => add(&mut self.codes, name),
             },
             (Fact::Status, Role::Error) => self.status = integer(value),
             (Fact::Name, Role::Error) => self.name = text(value, MAX_CODE),
             (Fact::Status | Fact::Name, Role::Body) => {}
         }
+    }
+}
+
+/// Not `extend`, which makes room by another way than `push`, and is larger.
+fn add<T>(list: &mut Vec<T>, item: Option<T>) {
+    if let Some(item) = item {
+        list.push(item);
     }
 }
 

@@ -56,7 +56,7 @@ impl Foreign for Value {
         if !self.is_object() {
             return None;
         }
-        Self::present(Reflect::get(&self.js, &JsValue::from_str(key)))
+        property(&self.js, &JsValue::from_str(key)).and_then(Self::present)
     }
 
     fn has(&self, key: &str) -> bool {
@@ -103,9 +103,8 @@ impl Value {
         Self { js, listed: OnceCell::new() }
     }
 
-    /// What asking brought, unless that is nothing.
-    fn present(asked: Result<JsValue, JsValue>) -> Option<Self> {
-        asked.ok().filter(|value| !value.is_undefined() && !value.is_null()).map(Self::of)
+    fn present(js: JsValue) -> Option<Self> {
+        (!js.is_undefined() && !js.is_null()).then(|| Self::of(js))
     }
 
     fn by_getter(&self, name: &str) -> Option<Self> {
@@ -113,7 +112,7 @@ impl Value {
         if !getter.js.is_function() {
             return None;
         }
-        Self::present(self.js.unchecked_ref::<Getter>().get(name))
+        self.js.unchecked_ref::<Getter>().get(name).ok().and_then(Self::present)
     }
 
     /// A plain object, an array of pairs, or a map whose keys are in another case.
@@ -124,11 +123,12 @@ impl Value {
             if *pairs { element(item, 0).is_some_and(|key| named(&key)) } else { named(item) }
         };
         let item = items.iter().find(found)?;
-        Self::present(if *pairs { Reflect::get_u32(item, 1) } else { Reflect::get(&self.js, item) })
+        let value = if *pairs { element(item, 1) } else { property(&self.js, item) };
+        value.and_then(Self::present)
     }
 
     fn list(&self) -> Listed {
-        let is_array = is_array(&self.js) == Ok(true);
+        let is_array = is_list(&self.js);
         // Only a real Map is walked: an iterator of somebody else's need not end.
         let is_map = !is_array && self.js.is_instance_of::<Map>();
         let list = if is_array {
@@ -147,17 +147,23 @@ impl Value {
 
     /// A header that came several times is an array in Node: its first value counts.
     fn first_of_several(self) -> Option<Self> {
-        if is_array(&self.js) == Ok(true) {
-            Self::present(element(&self.js, 0).ok_or(JsValue::NULL))
-        } else {
-            Some(self)
-        }
+        if is_list(&self.js) { element(&self.js, 0).and_then(Self::present) } else { Some(self) }
     }
 }
 
-/// An element of an array that may be somebody's proxy; `None` where there is none.
+/// A property of an object that may be somebody's proxy; `None` where there is none.
+#[inline(never)]
+fn property(of: &JsValue, key: &JsValue) -> Option<JsValue> {
+    Reflect::get(of, key).ok().filter(|value| !value.is_undefined())
+}
+
 fn element(array: &JsValue, index: u32) -> Option<JsValue> {
-    Reflect::get_u32(array, index).ok().filter(|value| !value.is_undefined())
+    property(array, &JsValue::from(index))
+}
+
+#[inline(never)]
+fn is_list(value: &JsValue) -> bool {
+    is_array(value) == Ok(true)
 }
 
 /// A server sends some dozens; an object with more is not a list of headers.
