@@ -63,14 +63,15 @@ impl Cooldown {
 
     /// Notes that an attempt starts. Call it only after [`Cooldown::check`] said "go".
     pub fn take(&mut self, now: Instant, permit: &Permit) -> Option<Transition> {
-        let next = now.plus(self.probe_timeout);
         match self.state {
             State::Off => {}
             State::Barred { .. } => return self.end(),
             State::Holding { .. } => {
+                let next = now.plus(self.probe_timeout);
                 self.state = State::Releasing { leave: 0, next, since: permit.sequence().wrapping_sub(1) };
             }
             State::Releasing { leave, since, .. } => {
+                let next = now.plus(self.probe_timeout);
                 self.state = State::Releasing { leave: leave.saturating_sub(1), next, since };
             }
         }

@@ -254,7 +254,7 @@ impl Limits {
 
     /// The front of the lane waits no longer for what it waited for.
     pub fn unclaim(&mut self, lane: LaneNumber) {
-        self.each_account(lane, |account, _| {
+        self.each_account(lane, &|account, _| {
             account.claim = account.claim.filter(|claim| claim.front.name != lane);
         });
     }
@@ -311,12 +311,12 @@ impl Limits {
 
     /// Units that were taken at `taken` and not used.
     pub fn give_back(&mut self, lane: LaneNumber, taken: Instant, weight: u32) {
-        self.each_account(lane, |account, policy| account.quota.give_back(policy, taken, weight));
+        self.each_account(lane, &|account, policy| account.quota.give_back(policy, taken, weight));
     }
 
     /// Forgets what a lane has used of its quotas; also for the others that share them.
     pub fn clear(&mut self, lane: LaneNumber) {
-        self.each_account(lane, |account, _| account.quota.clear());
+        self.each_account(lane, &|account, _| account.quota.clear());
     }
 
     /// Forgets what was used of all quotas.
@@ -330,6 +330,7 @@ impl Limits {
     }
 
     /// The quota of this number, and how it counts.
+    #[inline(never)]
     pub fn quota_of(&self, number: u32) -> Option<(&Quota, &Policy)> {
         self.account(number).map(|(account, policy)| (&account.quota, policy))
     }
@@ -346,6 +347,7 @@ impl Limits {
     }
 
     /// The operation of a lane.
+    #[inline(never)]
     pub fn operation_of(&self, lane: LaneNumber) -> u32 {
         self.lanes.get(lane as usize).map_or(0, |lane| lane.operation)
     }
@@ -369,12 +371,14 @@ impl Limits {
         self.lanes.get(lane as usize).map_or(&[], |lane| &lane.needs)
     }
 
+    #[inline(never)]
     fn account(&self, number: u32) -> Option<(&Account, &Policy)> {
         let account = self.accounts.get(number as usize)?;
         Some((account, self.config.policies.get(account.policy as usize)?))
     }
 
-    fn each_account(&mut self, lane: LaneNumber, change: impl Fn(&mut Account, &Policy)) {
+    #[inline(never)]
+    fn each_account(&mut self, lane: LaneNumber, change: &dyn Fn(&mut Account, &Policy)) {
         let Self { config, accounts, lanes, .. } = self;
         for &number in lanes.get(lane as usize).map_or(&[][..], |lane| &lane.needs) {
             if let Some(account) = accounts.get_mut(number as usize)

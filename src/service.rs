@@ -239,19 +239,19 @@ impl Service {
     /// Asks for an attempt: go, wait in line, or no.
     pub fn admit(&mut self, now: Instant, call: &Call) -> Admission {
         if call.deadline.is_some_and(|deadline| deadline <= now) {
-            return Admission::Reject(self.reject(now, call.group, &call.terms, Reason::Deadline, None));
+            return self.refuse(now, call.group, &call.terms, Reason::Deadline, None);
         }
         self.wake(now);
         match self.check(now) {
             Decision::Reject { reason, retry_after } => {
-                Admission::Reject(self.reject(now, call.group, &call.terms, reason, retry_after))
+                self.refuse(now, call.group, &call.terms, reason, retry_after)
             }
             Decision::Wait { until, reason } => self.stand(now, call, until, reason),
             Decision::Proceed => match self.held_by_limits(now, call) {
                 None if self.line.standing() == 0 => Admission::Go(self.issue(now, &call.terms)),
                 Some((reason, until)) if self.limits.rejects() || until == Some(Instant::MAX) => {
                     let retry_after = retry_after(now, until);
-                    Admission::Reject(self.reject(now, call.group, &call.terms, reason, retry_after))
+                    self.refuse(now, call.group, &call.terms, reason, retry_after)
                 }
                 held => self.stand_behind(now, call, held),
             },
@@ -274,7 +274,7 @@ impl Service {
                 }
             }
         };
-        Admission::Reject(self.reject(now, call.group, &call.terms, reason, retry_after))
+        self.refuse(now, call.group, &call.terms, reason, retry_after)
     }
 
     /// The attempt with this permit succeeded. Nothing is decided, so nothing needs to be known about the call.
@@ -337,9 +337,7 @@ impl Service {
         let (name, rejection) = self.next_called(now)?;
         let waiter = self.depart(now, name)?;
         let admission = match rejection {
-            Some((reason, retry_after)) => {
-                Admission::Reject(self.reject(now, waiter.group, &waiter.terms, reason, retry_after))
-            }
+            Some((reason, retry_after)) => self.refuse(now, waiter.group, &waiter.terms, reason, retry_after),
             None => Admission::Go(self.issue(now, &waiter.terms)),
         };
         self.settle(now);
@@ -411,10 +409,22 @@ impl Service {
         if let Rest::Asleep(until) = rest {
             limits.claim(now, terms, front, until, |replaced| line.rest(replaced, Rest::Ready));
         }
-        limits.unclaimed(terms.lane).for_each(|quota| line.rouse_behind(quota));
+        self.rouse_unclaimed(terms.lane);
         if !matches!(rest, Rest::Held(_)) {
-            line.rouse_held(limits.operation_of(terms.lane));
+            self.rouse_held(terms.lane);
         }
+    }
+
+    /// Those may be asked who wait for a quota of this lane that nobody waits for first.
+    #[inline(never)]
+    fn rouse_unclaimed(&mut self, lane: LaneNumber) {
+        let Self { limits, line, .. } = self;
+        limits.unclaimed(lane).for_each(|quota| line.rouse_behind(quota));
+    }
+
+    /// The first may be asked of those who wait for a slot of the lane's operation.
+    fn rouse_held(&mut self, lane: LaneNumber) {
+        self.line.rouse_held(self.limits.operation_of(lane));
     }
 
     /// When [`Service::poll`] may have something new to say by the passing of time alone.
@@ -583,10 +593,10 @@ impl Service {
     /// Takes a slot and quotas. Apart, so that calls without any have nothing of it.
     #[inline(never)]
     fn take(&mut self, now: Instant, permit: &Permit, terms: &Terms) {
-        let Self { limits, record, line, .. } = self;
+        let Self { limits, record, .. } = self;
         limits.take(now, permit, terms, |warning| record.transition(Some(warning)));
         // Where one slot of the operation is left, the next one has it.
-        line.rouse_held(limits.operation_of(terms.lane));
+        self.rouse_held(terms.lane);
     }
 
     /// Why the limits keep a call that has just come, and until when; `None` twice: nobody knows.
@@ -636,13 +646,7 @@ impl Service {
 
     fn stand(&mut self, now: Instant, call: &Call, until: Option<Instant>, reason: Reason) -> Admission {
         if let Some(missed) = until.filter(|until| call.deadline.is_some_and(|deadline| deadline <= *until)) {
-            return Admission::Reject(self.reject(
-                now,
-                call.group,
-                &call.terms,
-                Reason::Deadline,
-                Some(missed.since(now)),
-            ));
+            return self.refuse(now, call.group, &call.terms, Reason::Deadline, Some(missed.since(now)));
         }
         if self.line.standing() >= self.limits.max_queue() {
             return self.turn_away(now, call);
@@ -652,7 +656,7 @@ impl Service {
     }
 
     fn turn_away(&mut self, now: Instant, call: &Call) -> Admission {
-        Admission::Reject(self.reject(now, call.group, &call.terms, Reason::QueueFull, None))
+        self.refuse(now, call.group, &call.terms, Reason::QueueFull, None)
     }
 
     /// Takes one out of the line, and lets those be asked who waited for it to go first.
@@ -668,8 +672,8 @@ impl Service {
         let Self { limits, line, .. } = self;
         if lane != 0 && matches!(line.rest_of(lane), Rest::Empty | Rest::Ready) {
             limits.unclaim(lane);
-            limits.unclaimed(lane).for_each(|quota| line.rouse_behind(quota));
-            line.rouse_held(limits.operation_of(lane));
+            self.rouse_unclaimed(lane);
+            self.rouse_held(lane);
         }
     }
 
@@ -715,28 +719,16 @@ impl Service {
             }
         };
         if let Some(hint) = hint.filter(|hint| *hint > self.config.max_retry_after) {
-            return Next::Reject(self.reject(
-                now,
-                call.group,
-                &call.terms,
-                Reason::RetryAfterTooLong,
-                Some(hint),
-            ));
+            return self.give_up(now, call, Reason::RetryAfterTooLong, Some(hint));
         }
         if let Decision::Reject { reason, retry_after } = self.check(now)
             && self.is_shut(now)
         {
             let reason = if opened { Reason::CircuitOpened } else { reason };
-            return Next::Reject(self.reject(now, call.group, &call.terms, reason, retry_after));
+            return self.give_up(now, call, reason, retry_after);
         }
         match self.obstacle(now, ending, call, delay) {
-            Some(reason) => Next::Reject(self.reject(
-                now,
-                call.group,
-                &call.terms,
-                reason,
-                Some(self.due(now, delay).since(now)),
-            )),
+            Some(reason) => self.give_up(now, call, reason, Some(self.due(now, delay).since(now))),
             None => self.sleep(now, call, delay),
         }
     }
@@ -838,6 +830,24 @@ impl Service {
         Rejection { reason, retry_after, window }
     }
 
+    /// Not inlined, and the next one: there are a dozen ways to be turned away.
+    #[inline(never)]
+    fn refuse(
+        &mut self,
+        now: Instant,
+        group: Group,
+        terms: &Terms,
+        reason: Reason,
+        retry_after: Option<Span>,
+    ) -> Admission {
+        Admission::Reject(self.reject(now, group, terms, reason, retry_after))
+    }
+
+    #[inline(never)]
+    fn give_up(&mut self, now: Instant, call: &Call, reason: Reason, retry_after: Option<Span>) -> Next {
+        Next::Reject(self.reject(now, call.group, &call.terms, reason, retry_after))
+    }
+
     fn is_open(&self, now: Instant) -> bool {
         matches!(self.circuit.snapshot(now).phase, Phase::Open | Phase::Isolated)
     }
@@ -849,6 +859,7 @@ impl Service {
 }
 
 /// Why the limits keep somebody, and until when; `None`: nobody knows, [`Instant::MAX`]: for ever.
+#[inline(never)]
 fn held_by(leave: Leave) -> Option<(Reason, Option<Instant>)> {
     match leave {
         Leave::Go => None,

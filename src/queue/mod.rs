@@ -185,6 +185,7 @@ impl Line {
     }
 
     /// Who goes next: the front of the first lane that may be asked.
+    #[inline(never)]
     pub fn front(&self) -> Option<Name> {
         self.front_of(self.first()?.name)
     }
@@ -195,6 +196,7 @@ impl Line {
     }
 
     /// The one that goes first of a lane.
+    #[inline(never)]
     pub fn front_of(&self, lane: LaneNumber) -> Option<Name> {
         self.lanes.get(lane as usize)?.standing.first().map(|entry| entry.name)
     }
@@ -326,8 +328,8 @@ impl Line {
 
     fn lane_of(&mut self, waiter: &Waiter) -> Option<&mut Lane> {
         let index = waiter.terms.lane as usize;
-        if self.lanes.len() <= index {
-            self.lanes.resize_with(index.wrapping_add(1), Lane::default);
+        while self.lanes.len() <= index {
+            self.lanes.push(Lane::default());
         }
         self.lanes.get_mut(index)
     }
@@ -369,8 +371,8 @@ impl Terms {
 
 fn of_number(heaps: &mut Vec<Heap>, number: u32) -> Option<&mut Heap> {
     let index = number as usize;
-    if heaps.len() <= index {
-        heaps.resize_with(index.wrapping_add(1), Heap::default);
+    while heaps.len() <= index {
+        heaps.push(Heap::default());
     }
     heaps.get_mut(index)
 }

@@ -142,10 +142,17 @@ impl Recorder {
         }
         let index = group.min(GROUPS).saturating_sub(1) as usize;
         if index >= self.groups.len() {
-            self.groups.resize_with(index.wrapping_add(1), Stats::default);
+            self.make_room(index);
         }
         if let Some(stats) = self.groups.get_mut(index) {
             change(stats);
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self, index: usize) {
+        while self.groups.len() <= index {
+            self.groups.push(Stats::default());
         }
     }
 }

@@ -69,6 +69,7 @@ pub(super) const fn verdict_code(verdict: Verdict) -> u32 {
     }
 }
 
+#[inline(never)]
 pub(super) const fn verdict_of(code: u32, hint: Option<Span>) -> Verdict {
     match code {
         0 => Verdict::Success,

@@ -159,7 +159,7 @@ pub fn calm(service: Handle, now: f64, group: u32, calls: u32, duration: f64, su
     ask(service, |core| {
         // Without any, the time and the duration are those of an earlier run.
         if calls > 0 {
-            core.service.calm_calls(Instant::from_ms(now), group, calls);
+            core.service.calm_calls(instant(now), group, calls);
         }
         if successes > 0 {
             core.service.calm_successes(group, Span::from_ms_ceil(duration), successes);
@@ -461,6 +461,7 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn rejected_with(&mut self, rejection: Rejection) {
         let after = rejection.retry_after.map_or(f64::NAN, Span::as_f64);
         let (limit, window) =

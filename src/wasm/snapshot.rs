@@ -41,12 +41,14 @@ pub(super) fn lane(service: &Service, now: Instant, lane: LaneNumber) -> Vec<f64
     let limits = service.limits();
     let slots = limits.slots();
     let operation = limits.operation_of(lane);
-    let mut row = vec![
+    let mut row = Vec::new();
+    let standing = [
         service.line().standing_in(lane) as f64,
         f64::from(slots.in_flight_of_lane(lane)),
         f64::from(slots.in_flight_of_operation(operation)),
         service.next_leave(now, lane).map_or(f64::NAN, Instant::as_ms),
     ];
+    add(&mut row, &standing);
     for (quota, policy) in limits.quotas_of(lane) {
         for (index, window) in policy.windows.iter().enumerate() {
             let used = f64::from(quota.used(now, index, policy));
@@ -60,7 +62,8 @@ pub(super) fn lane(service: &Service, now: Instant, lane: LaneNumber) -> Vec<f64
 pub(super) fn dump(limits: &Limits, quota: u32, now: Instant) -> Vec<f64> {
     let Some((quota, policy)) = limits.quota_of(quota) else { return Vec::new() };
     let dump = quota.dump(now, policy);
-    let mut row = vec![dump.rest.as_f64()];
+    let mut row = Vec::new();
+    add(&mut row, &[dump.rest.as_f64()]);
     for kept in &dump.entries {
         add(&mut row, &[kept.length.as_f64(), kept.age.as_f64(), f64::from(kept.count)]);
     }
