@@ -73,11 +73,15 @@ export class CoreHandle {
 
 /** A service in the core. */
 export class ServiceCore extends CoreHandle {
+  /** @internal */
   constructor(config: CoreConfig) {
     super(() => glue.create(numbersOf(config)), glue.free);
   }
 
-  /** Another configuration from the next decision on. */
+  /**
+   * Another configuration from the next decision on.
+   * @internal
+   */
   configure(config: CoreConfig): void {
     glue.configure(this.handle, numbersOf(config));
   }
