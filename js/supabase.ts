@@ -167,9 +167,13 @@ export function resilientHttpClient(
     if (httpClient) {
       return refusable(request, guard, (signal) => httpClient(url, { ...copied(init), signal }));
     }
-    const send = async (signal: AbortSignal): Promise<Response> =>
-      sendJson(fetch, url, { ...init, signal }, await headers?.());
-    return readJson(await refusable(request, guard, send));
+    const send = async (signal: AbortSignal): Promise<Response | HttpClientAnswer> => {
+      const response = await sendJson(fetch, url, { ...init, signal }, await headers?.());
+      // The body is a part of the attempt, and of its time. Of a refusal the service reads what it needs.
+      return response.status === 429 || response.status === 420 ? response : readJson(response);
+    };
+    const answer = await refusable(request, guard, send);
+    return typeof answer.body === "string" ? (answer as HttpClientAnswer) : readJson(answer as Response);
   };
 }
 

@@ -89,13 +89,33 @@ export function dataProviderSender<Row = Record<string, unknown>>(
     try {
       return many ? await createAll(records) : [await createOne(records)];
     } catch (error) {
-      const [item] = items;
-      if (!withIds || !item || items.length > 1 || !isConflict(error)) throw error;
+      const [item, ...others] = items;
+      if (!item) throw error;
+      if (isMisread(error)) return afterMisreading(error, [item, ...others], signal);
+      if (!withIds || others.length > 0 || !isConflict(error)) throw error;
       // Somebody else's value of another field may be in the way: only the id says that it is this very row.
       const there = await found(byField(idField, item.id), source);
       if (!there) throw error;
       return [{ outcome: "ignored", ...idOf(there) }];
     }
+  };
+
+  /** The provider stumbled, over the answer most likely: the record may be there. What cannot be told counts as lost. */
+  const afterMisreading = async (
+    error: Error,
+    items: readonly [ImportItem<Row>, ...ImportItem<Row>[]],
+    signal: AbortSignal,
+  ): Promise<BatchAnswer> => {
+    const [item, ...others] = items;
+    let there: ItemAnswer | undefined;
+    try {
+      if (others.length > 0) throw new Error("Several records are not looked for.");
+      there = await verify(item.row, item, signal);
+    } catch {
+      throw Object.assign(new Error(error.message, { cause: error }), { status: 0 });
+    }
+    if (!there) throw error;
+    return [{ ...there, outcome: "imported" }];
   };
 
   const createOne = async (records: DataRecord[]): Promise<ItemAnswer> => {
@@ -183,6 +203,17 @@ function idOf(answer: unknown): { id?: string | number } {
 
 function at(place: unknown, key: string): unknown {
   return typeof place === "object" && place !== null ? (place as DataRecord)[key] : undefined;
+}
+
+/**
+ * Whether a provider stumbled over something that was not there, or is no JSON, as ra-data-postgrest does over a success whose
+ * body is none. Browsers tell of a lost connection with a TypeError too, and in other words.
+ */
+function isMisread(error: unknown): error is Error {
+  const name = at(error, "name");
+  if (at(error, "status") !== undefined) return false;
+  const isMissing = /\b(undefined|null|propert(y|ies))\b/.test(String(at(error, "message")));
+  return name === "SyntaxError" || (name === "TypeError" && isMissing);
 }
 
 /** What fails here fails before the request: said so, unless it is no object that could say it. */

@@ -77,19 +77,38 @@ export function supabaseSender<Row = Record<string, unknown>>(
     const { items, signal } = batch;
     const records = await unsent(Promise.all(items.map(record)));
     if (signal.aborted) throw abortReason(signal);
-    const upsert = (client.from(table) as Upserting).upsert(records, {
-      onConflict: idColumn,
-      ignoreDuplicates: true,
-      defaultToNull: false,
-    });
     let headers: Headers | undefined;
     const heard = (response: Response): void => {
       headers = response.headers;
       batch.heard?.(headers);
     };
-    const answer = await upsert.select(idColumn).abortSignal(direct(signal, heard));
+    const answer = await upsertOf(records).select(idColumn).abortSignal(direct(signal, heard));
     const inserted = idsIn(answer, { records, idColumn, signal, headers });
+    const own = items.filter(({ id }) => inserted.has(id)).length;
+    inserts ||= own > 0 || answer.status === 201;
+    const isAnswer = own >= inserted.size && (inserts || (await isInsertedHere(records, signal)));
+    if (!isAnswer) throw new SupabaseSendError(REDIRECTED, undefined);
     return items.map(({ id }) => ({ outcome: inserted.has(id) ? "imported" : "ignored", id }));
+  };
+
+  const upsertOf = (records: object[]): Upsert =>
+    (client.from(table) as Upserting).upsert(records, {
+      onConflict: idColumn,
+      ignoreDuplicates: true,
+      defaultToNull: false,
+    });
+
+  /**
+   * A redirection (http where it should be https) makes a GET of a POST, whose answer is a success too: rows that others have
+   * brought there, or none, as if ours had been there before. Until the server is known to insert, one of those is sent
+   * again, and nothing asked for in return: then only a GET answers rows.
+   */
+  let inserts = false;
+  const isInsertedHere = async ([first]: object[], signal: AbortSignal): Promise<boolean> => {
+    const { status, data } = await upsertOf(first ? [first] : []).abortSignal(signal);
+    inserts = isSuccess(status) && !Array.isArray(data);
+    // What failed says nothing: the next batch is asked about.
+    return inserts || !isSuccess(status);
   };
 
   const verify = async (
@@ -186,7 +205,11 @@ interface Answer {
 }
 
 interface Upserting {
-  upsert(records: object[], options: object): { select(columns: string): Abortable };
+  upsert(records: object[], options: object): Upsert;
+}
+
+interface Upsert extends Abortable {
+  select(columns: string): Abortable;
 }
 
 interface Selecting {
@@ -232,6 +255,8 @@ function errorOf(answer: Answer, { records, idColumn, headers }: Asked): Supabas
     hint: hint ?? undefined,
     headers,
   };
+  // Of a row that is alone, less cannot be sent: what took it too long is the server's trouble, and not in the row.
+  const maySplit = records.length > 1;
   const failed = (more: SendFailure): SupabaseSendError =>
     new SupabaseSendError({ ...facts, ...more }, answer?.error ?? undefined);
 
@@ -241,13 +266,13 @@ function errorOf(answer: Answer, { records, idColumn, headers }: Asked): Supabas
       return new SupabaseSendError({ message: unwritable, status: 400, sent: false }, undefined);
     // Nobody of us aborted it: it is the timeout that the client was made with.
     if (said?.startsWith("AbortError"))
-      return failed({ message: "TimeoutError: No answer in time", tooLarge: true });
+      return failed({ message: "TimeoutError: No answer in time", ...(maySplit && { tooLarge: true }) });
     return failed({ message: said ?? "The server did not say which rows it has." });
   }
   return failed({
     message: wordsFor(facts.code, idColumn) ?? wordsOf(said) ?? `The server answered ${status}.`,
     ...(OURS.test(facts.code ?? "") && { retryAfterMs: delayIn(facts.hint), sent: false }),
-    ...((TOO_LONG.has(status) || facts.code === "57014") &&
+    ...((status === TOO_LARGE || (maySplit && (TOO_LONG.has(status) || facts.code === "57014"))) &&
       facts.code !== NO_CONNECTION && { tooLarge: true }),
     ...(HOPELESS.has(facts.code ?? "") && { stops: true }),
   });
@@ -334,8 +359,11 @@ const OPTIONS: Rules<SupabaseSenderOptions<never>> = {
 
 const OURS = /^RATE_LIMIT_/;
 
-/** A body too large; a request, or what stands behind a gateway, that took too long (Supabase's own 544 is the database). */
-const TOO_LONG = new Set([408, 413, 504, 524, 544]);
+/** The body. */
+const TOO_LARGE = 413;
+
+/** A request, or what stands behind a gateway, that took too long (Supabase's own 544 is the database). */
+const TOO_LONG = new Set([408, 504, 524, 544]);
 
 /** No connection to the database became free in time: a 504 that is about everybody's requests, not about this one. */
 const NO_CONNECTION = "PGRST003";
@@ -348,3 +376,9 @@ const HOPELESS = new Set([NO_CONSTRAINT, "42P01", "PGRST205", "PGRST106"]);
 
 /** A message is shown in a table of rows. */
 const LONGEST_MESSAGE = 500;
+
+const REDIRECTED: SendFailure = {
+  message:
+    "The server answered as if it had not been asked to insert anything. The request may have been redirected: check the address of the project (https).",
+  stops: true,
+};

@@ -511,3 +511,50 @@ describe("bad input", () => {
     expect(make(...given)).toThrow(expect.objectContaining({ field }));
   });
 });
+
+describe("a success whose body is no JSON, over which ra-data-postgrest stumbles", () => {
+  const gibberish = { status: 201, body: "<html>Welcome</html>" };
+  const contact = { email: "ada@example.com" };
+
+  test("the record is looked for, and was created", async () => {
+    const { provider, fetch } = supabase(gibberish, page({ id: 7, ...contact }));
+    const sender = dataProviderSender(provider, "contacts");
+    expect(await sender(batchOf([contact]))).toEqual([{ outcome: "imported", id: 7 }]);
+    expect(fetch.requests.map(({ method }) => method)).toEqual(["POST", "GET"]);
+  });
+
+  test("a record that is not there fails with what the provider threw", async () => {
+    const { provider } = supabase(gibberish, page());
+    const error = await thrownBy(dataProviderSender(provider, "contacts"), batchOf([contact]));
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error).not.toHaveProperty("status");
+  });
+
+  test.each([
+    ["cannot be looked for now", "email"],
+    ["is never looked for", null],
+  ])("a record that %s counts as lost", async (_, verifyBy) => {
+    const { provider } = supabase(gibberish, { status: 503, body: {} });
+    const error = await thrownBy(dataProviderSender(provider, "contacts", { verifyBy }), batchOf([contact]));
+    expect(error).toMatchObject({ status: 0, cause: expect.any(TypeError) });
+    expect(await verdictOn(error)).toEqual({ verdict: "transient" });
+  });
+
+  test("of several records the answer counts as lost", async () => {
+    const thrown = new SyntaxError("Unexpected end of JSON input");
+    const createMany = vi.fn().mockRejectedValue(thrown);
+    const sender = dataProviderSender(provided({ createMany }), "contacts");
+    const error = await thrownBy(sender, batchOf([contact, contact]));
+    expect(error).toMatchObject({ status: 0, cause: thrown });
+    expect(await verdictOn(error)).toEqual({ verdict: "transient" });
+  });
+
+  test("a connection that was lost is nobody's misreading", async () => {
+    const lost = new TypeError("Failed to fetch");
+    const getList = vi.fn();
+    const create = vi.fn().mockRejectedValue(lost);
+    const sender = dataProviderSender(provided({ create, getList }), "contacts");
+    expect(await thrownBy(sender, batchOf([contact]))).toBe(lost);
+    expect(getList).not.toHaveBeenCalled();
+  });
+});

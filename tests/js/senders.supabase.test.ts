@@ -67,8 +67,12 @@ const postgres = (status: number, code: string, message = "the server's words") 
   failure(status, { code, message, details: null, hint: null });
 
 /** What a batch of one row ends with when the server answers so. */
-async function errorOn(...answers: Answers): Promise<SupabaseSendError> {
-  const error = await thrownBy(bench(answers).sender, batchOf([ADA]));
+function errorOn(...answers: Answers): Promise<SupabaseSendError> {
+  return errorFor([ADA], answers);
+}
+
+async function errorFor(rows: Contact[], answers: Answers): Promise<SupabaseSendError> {
+  const error = await thrownBy(bench(answers).sender, batchOf(rows));
   expect(error).toBeInstanceOf(SupabaseSendError);
   return error as SupabaseSendError;
 }
@@ -231,9 +235,25 @@ describe("what is thrown", () => {
     ["Cloudflare that got tired", failure(524), "transient"],
     ["the database timeout of Supabase's gateway", failure(544), "transient"],
   ])("%s: fewer rows may pass", async (_, answer, verdict) => {
-    const error = await errorOn(answer);
+    const error = await errorFor([ADA, BEA], [answer]);
     expect(error.tooLarge).toBe(true);
     expect((await verdictOn(error)).verdict).toBe(verdict);
+  });
+
+  test.each<[name: string, answer: Answers[number]]>([
+    ["a statement that ran too long", postgres(500, "57014")],
+    ["a request that took too long", failure(408)],
+    ["a gateway that got tired", failure(504, "<html>504</html>")],
+    ["Cloudflare that got tired", failure(524)],
+    ["the database timeout of Supabase's gateway", failure(544)],
+  ])("%s is no fault of a row that is alone: it may go again", async (_, answer) => {
+    const error = await errorOn(answer);
+    expect(error.tooLarge).toBeUndefined();
+    expect((await verdictOn(error)).verdict).toBe("transient");
+  });
+
+  test("a body that is too large stays so for a row that is alone", async () => {
+    expect((await errorOn(failure(413))).tooLarge).toBe(true);
   });
 
   test.each<[status: number, code: string]>([
@@ -350,9 +370,10 @@ describe("the signal", () => {
     const sender = supabaseSender(clientOver(slow as typeof fetch, { timeout: 1 }), "contacts", {
       idColumn: "import_key",
     });
-    const error = await thrownBy(sender, batchOf([ADA]));
+    const error = await thrownBy(sender, batchOf<Record<string, unknown>>([ADA, BEA]));
     expect(error).toMatchObject({ status: 0, tooLarge: true });
     expect(await verdictOn(error)).toEqual({ verdict: "transient" });
+    expect(await thrownBy(sender, batchOf([ADA]))).toMatchObject({ status: 0, tooLarge: undefined });
   });
 
   test("reaches fetch as it is, and is known as an import's", async () => {
@@ -370,6 +391,51 @@ describe("the signal", () => {
     expect(signals).toEqual([batch.signal]);
     expect(isDirect(signals[0] as AbortSignal)).toBe(true);
     expect(isDirect(undefined)).toBe(false);
+  });
+});
+
+describe("a POST of which a redirection made a GET", () => {
+  const none = { status: 200, body: [] };
+
+  test("is answered with the rows of others: nothing was inserted, and nothing will be", async () => {
+    const error = await errorOn({ status: 200, body: [{ import_key: itemOf(BEA).id }] });
+    expect(error).toMatchObject({ status: 0, stops: true });
+    expect(error.message).toContain("redirected");
+  });
+
+  test("is answered with no rows, of an empty table, also where nothing is asked for", async () => {
+    expect(await errorOn(none, none)).toMatchObject({ status: 0, stops: true });
+  });
+
+  test("is none where nothing is answered then: the rows were there, and it is asked once", async () => {
+    const { fetch, sender } = bench([none, { status: 200 }, none]);
+    const batch = batchOf([ADA, BEA]);
+    const ignored = [ADA, BEA].map((row) => ({ outcome: "ignored", id: itemOf(row).id }));
+    expect(await sender(batch)).toEqual(ignored);
+    expect(await sender(batch)).toEqual(ignored);
+    expect(fetch.requests).toHaveLength(3);
+    const { method, headers, body } = await sentIn(fetch, 1);
+    expect([method, headers.get("prefer"), body.length]).toEqual([
+      "POST",
+      "resolution=ignore-duplicates, missing=default",
+      1,
+    ]);
+  });
+
+  test.each([
+    ["a row is new", created(ADA)],
+    ["the status is that of a creation", { status: 201, body: [] }],
+  ])("is none where %s", async (_, answer) => {
+    const { fetch, sender } = bench([answer]);
+    await sender(batchOf([ADA]));
+    expect(fetch.requests).toHaveLength(1);
+  });
+
+  test("may still be one where that was refused: the next batch is asked about", async () => {
+    const { fetch, sender } = bench([none, 429, none, { status: 200 }]);
+    await sender(batchOf([ADA]));
+    await sender(batchOf([ADA]));
+    expect(fetch.requests).toHaveLength(4);
   });
 });
 

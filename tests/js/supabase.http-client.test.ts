@@ -197,6 +197,29 @@ test.each([
   },
 );
 
+/** An answer whose body begins, and does not end by itself. */
+function unended(status: number): Response {
+  const begun = new ReadableStream({
+    start: (controller) => controller.enqueue(new TextEncoder().encode("[")),
+  });
+  return new Response(begun, { status });
+}
+
+test.each([200, 404])("a body that does not end, of a %d, ends with the attempt's time", async (status) => {
+  const fetch = vi.fn(async () => unended(status));
+  const { host, httpClient, contacts } = await httpBench({ attemptTimeoutMs: 1_000 }, { fetch });
+  await expect(host.drive(httpClient(contacts))).rejects.toMatchObject({ name: "TimeoutError" });
+  expect(host.now() - Date.UTC(2026, 0, 1)).toBe(1_000);
+});
+
+test("a list whose body breaks off is asked for again when idempotent calls may be repeated", async () => {
+  const broken = new ReadableStream({ pull: (controller) => controller.error(new TypeError("terminated")) });
+  const answers = [new Response(broken), Response.json([ADA])];
+  const fetch = async (): Promise<Response> => answers.shift() as Response;
+  const { host, httpClient, contacts } = await httpBench({ retryTransient: "idempotent" }, { fetch });
+  expect((await host.drive(httpClient(contacts))).json).toEqual([ADA]);
+});
+
 test("no answer rejects with the very error of fetch", async () => {
   const lost = new TypeError("Failed to fetch");
   const { httpClient, contacts } = await httpBench({}, { fetch: () => Promise.reject(lost) });
