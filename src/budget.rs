@@ -94,6 +94,7 @@ impl Budget {
     }
 
     /// The slice that `now` falls into, emptied when the ring came round to it.
+    #[inline(never)]
     fn slice_at(&mut self, now: Instant) -> Option<&mut Slice> {
         let number = now.ticks().checked_div(self.slice.as_ms())?;
         let slice = self.slices.get_mut(usize::try_from(number.checked_rem(RING)?).ok()?)?;

@@ -330,7 +330,6 @@ impl Limits {
     }
 
     /// The quota of this number, and how it counts.
-    #[inline(never)]
     pub fn quota_of(&self, number: u32) -> Option<(&Quota, &Policy)> {
         self.account(number).map(|(account, policy)| (&account.quota, policy))
     }
@@ -347,7 +346,6 @@ impl Limits {
     }
 
     /// The operation of a lane.
-    #[inline(never)]
     pub fn operation_of(&self, lane: LaneNumber) -> u32 {
         self.lanes.get(lane as usize).map_or(0, |lane| lane.operation)
     }
@@ -371,7 +369,6 @@ impl Limits {
         self.lanes.get(lane as usize).map_or(&[], |lane| &lane.needs)
     }
 
-    #[inline(never)]
     fn account(&self, number: u32) -> Option<(&Account, &Policy)> {
         let account = self.accounts.get(number as usize)?;
         Some((account, self.config.policies.get(account.policy as usize)?))

@@ -240,7 +240,6 @@ impl Quota {
     }
 
     /// Nobody goes back behind the latest take.
-    #[inline(never)]
     fn ticks(&self, now: Instant) -> u64 {
         now.ticks().max(self.latest)
     }
@@ -336,7 +335,6 @@ struct Slice {
 
 impl Log {
     /// Units that count at `now`.
-    #[inline(never)]
     fn used(&self, now: u64) -> u64 {
         let old = self.slices.iter().take_while(|slice| slice.until <= now);
         old.fold(self.total, |used, slice| used.wrapping_sub(u64::from(slice.count)))
@@ -399,7 +397,6 @@ impl Log {
 }
 
 /// Where the slice begins and ends that `time` falls into.
-#[inline(never)]
 fn bounds(time: u64, width: u64) -> (u64, u64) {
     let begin = time.wrapping_sub(time.checked_rem(width).unwrap_or(0));
     (begin, begin.wrapping_add(width))
@@ -442,12 +439,10 @@ fn later(time: u64, length: Span) -> u64 {
     time.wrapping_add(length.as_ms())
 }
 
-#[inline(never)]
 fn micros(ms: u64) -> u64 {
     ms.min(Instant::MAX.ticks()).wrapping_mul(US)
 }
 
-#[inline(never)]
 fn slice_of(window: Window) -> u64 {
     (window.length.as_ms() / SLICES).max(1)
 }

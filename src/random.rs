@@ -12,6 +12,7 @@ impl Random {
     }
 
     /// The next number, evenly from 0 (included) to 1 (excluded).
+    #[inline(never)]
     pub fn draw(&mut self) -> f64 {
         (self.next() >> 11) as f64 / TWO_POW_53
     }

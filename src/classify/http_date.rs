@@ -84,6 +84,7 @@ fn pack(name: u32, letter: u8) -> u32 {
 /// Days from 1970-01-01, a Thursday, to a date of the Gregorian calendar, whose month 13 is the next January. Years
 /// begin in March here, so that a leap day is the last of its year, and the months before one have 30.6 days each,
 /// rounded.
+#[inline(never)]
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month < 3 { year - 1 } else { year };
     let months = (month + 9) % 12;

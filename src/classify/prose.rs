@@ -67,7 +67,6 @@ fn amount(text: &[u8]) -> (f64, &[u8]) {
 
 /// The digits at the start as a number, ten to the power of their count, and the rest. What is too large becomes
 /// infinite.
-#[inline(never)]
 fn digits(text: &[u8]) -> (f64, f64, &[u8]) {
     let (mut number, mut scale, mut rest) = (0.0, 1.0, text);
     while let [digit @ b'0'..=b'9', after @ ..] = rest {

@@ -174,6 +174,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over the bytes that pass, and returns them.
+    #[inline(never)]
     fn skip(&mut self, passes: fn(u8) -> bool) -> &'a [u8] {
         let length = self.0.iter().take_while(|byte| passes(**byte)).count();
         let (skipped, rest) = self.0.split_at_checked(length).unwrap_or((self.0, &[]));

@@ -185,7 +185,6 @@ impl Line {
     }
 
     /// Who goes next: the front of the first lane that may be asked.
-    #[inline(never)]
     pub fn front(&self) -> Option<Name> {
         self.front_of(self.first()?.name)
     }
@@ -196,7 +195,6 @@ impl Line {
     }
 
     /// The one that goes first of a lane.
-    #[inline(never)]
     pub fn front_of(&self, lane: LaneNumber) -> Option<Name> {
         self.lanes.get(lane as usize)?.standing.first().map(|entry| entry.name)
     }

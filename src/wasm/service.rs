@@ -90,10 +90,9 @@ pub fn begin_in(
     limit: u32,
     window: f64,
 ) -> f64 {
-    let now = instant(now);
-    let terms = terms(lane, weight, concurrency, limit, window);
+    let call = call_in(now, deadline, priority, group, lane, weight, concurrency, limit, window);
     ask(service, |core| {
-        let admission = core.service.begin(now, &Call { terms, ..call(now, deadline, priority, group) });
+        let admission = core.service.begin(call.arrival, &call);
         core.admitted(admission)
     })
 }
@@ -114,8 +113,7 @@ pub fn admit(
     limit: u32,
     window: f64,
 ) -> f64 {
-    let terms = terms(lane, weight, concurrency, limit, window);
-    let call = Call { terms, ..call(instant(arrival), deadline, priority, group) };
+    let call = call_in(arrival, deadline, priority, group, lane, weight, concurrency, limit, window);
     ask(service, |core| {
         let admission = core.service.admit(instant(now), &call);
         core.admitted(admission)
@@ -135,10 +133,9 @@ pub fn try_in(
     limit: u32,
     window: f64,
 ) -> f64 {
-    let now = instant(now);
-    let terms = terms(lane, weight, concurrency, limit, window);
+    let call = call_in(now, f64::NAN, 0, group, lane, weight, concurrency, limit, window);
     ask(service, |core| {
-        let admission = core.service.attempt(now, &Call { terms, ..call(now, f64::NAN, 0, group) });
+        let admission = core.service.attempt(call.arrival, &call);
         core.admitted(admission)
     })
 }
@@ -149,7 +146,7 @@ pub fn succeed(service: Handle, permit: f64, now: f64, started: f64, group: u32)
     let permit = permit_of(permit);
     CORES.ask_at_once(service, |core| {
         core.service.succeed(Instant::from_ms(now), &permit, Instant::from_ms(started), group, 0);
-        core.flags() | if core.service.is_calm(&permit) { CALM } else { 0 }
+        core.flags_at_once() | if core.service.is_calm(&permit) { CALM } else { 0 }
     })
 }
 
@@ -173,7 +170,7 @@ pub fn succeed_in(service: Handle, permit: f64, now: f64, started: f64, group: u
     let permit = permit_of(permit);
     CORES.ask_at_once(service, |core| {
         core.service.succeed(Instant::from_ms(now), &permit, Instant::from_ms(started), group, lane);
-        core.flags()
+        core.flags_at_once()
     })
 }
 
@@ -245,8 +242,7 @@ pub fn end(
         initial_delay: number(initial_delay).map(Span::from_ms_ceil),
         keeps_slot,
     };
-    let terms = terms(lane, weight, concurrency, limit, window);
-    let call = Call { terms, ..call(instant(arrival), deadline, priority, group) };
+    let call = call_in(arrival, deadline, priority, group, lane, weight, concurrency, limit, window);
     ask(service, |core| {
         let next = core.service.end(instant(now), &ending, &call, number(draw));
         core.decided(next)
@@ -475,7 +471,13 @@ impl Core {
         self.answer = Answer { reason: reason_code(Reason::Keys), after: after.as_f64(), ..Answer::NONE };
     }
 
+    #[inline(never)]
     pub(super) fn flags(&self) -> u32 {
+        self.flags_at_once()
+    }
+
+    /// The same for the path of a call that succeeds, as `ask_at_once`.
+    fn flags_at_once(&self) -> u32 {
         let news = if self.service.record().has_transitions() { NEWS } else { 0 };
         let waiters = if self.service.has_waiters() { WAITERS } else { 0 };
         news | waiters
@@ -491,8 +493,22 @@ fn call(arrival: Instant, deadline: f64, priority: i32, group: u32) -> Call {
     Call { arrival, deadline, priority, group, terms: Terms::NONE }
 }
 
-fn terms(lane: u32, weight: u32, concurrency: u32, limit: u32, window: f64) -> Terms {
-    Terms { lane, weight, concurrency, limit, length: Span::from_ms_ceil(window) }
+/// Not inlined: four exports share it.
+#[expect(clippy::too_many_arguments, reason = "numbers cross for nothing, objects do not")]
+#[inline(never)]
+fn call_in(
+    arrival: f64,
+    deadline: f64,
+    priority: i32,
+    group: u32,
+    lane: u32,
+    weight: u32,
+    concurrency: u32,
+    limit: u32,
+    window: f64,
+) -> Call {
+    let terms = Terms { lane, weight, concurrency, limit, length: Span::from_ms_ceil(window) };
+    Call { terms, ..call(Instant::from_ms(arrival), deadline, priority, group) }
 }
 
 fn permit_of(number: f64) -> Permit {
