@@ -10,13 +10,13 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { root, StepError, since } from "../js/steps.mjs";
 
-/** What each part runs; `evidence` is the file that it can write. */
+/** What each part runs; `evidence` is the file, or the folder, that it can write. */
 const PARTS = {
   hosts: { program: "hosts/run.mjs", args: [], evidence: "hosts.json" },
   browsers: { program: "browsers/run.mjs", args: [], evidence: "browsers.json" },
-  faults: { program: "faults/run.mjs", args: ["faults"], evidence: "faults.json" },
-  life: { program: "faults/run.mjs", args: ["life"], evidence: "life.json" },
-  reproducible: { program: "packaging/reproducible.mjs", args: [] },
+  faults: { program: "faults/run.mjs", args: ["faults"], evidence: "." },
+  life: { program: "faults/run.mjs", args: ["life"], evidence: "." },
+  reproducible: { program: "packaging/reproducible.mjs", args: [], evidence: "reproducible.json" },
 };
 
 async function main() {

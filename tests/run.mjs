@@ -55,12 +55,17 @@ const SUITES = [
   },
   { group: "browser", title: "Browser: an import through the CRM", run: inChromium("./browser/crm.mjs") },
   { group: "demo", title: "Demo: 60 rows without a browser", run: demo },
+  {
+    group: "faults",
+    title: "Faults: a sample of the matrix, with real clients",
+    run: async (report) => (await import("./faults/run.mjs")).quick({ report }),
+  },
 ];
 
 const GROUPS = [...new Set(SUITES.map(({ group }) => group))];
 
 /** The suites that need what examples/crm has installed. */
-const WITH_EXAMPLE = new Set(["js", "browser", "demo"]);
+const WITH_EXAMPLE = new Set(["js", "browser", "demo", "faults"]);
 
 async function main() {
   const options = readArguments();
