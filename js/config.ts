@@ -74,12 +74,15 @@ export function shellConfig(config: Partial<RateLimitConfig>): ShellConfig {
   };
 }
 
-/** The configuration in numbers, in the order in which `src/wasm/config.rs` reads them. NaN is none, and so is a list of 0. */
-export function numbersOf(config: CoreConfig): Float64Array {
+/**
+ * The configuration in numbers, in the order in which `src/wasm/config.rs` reads them. NaN is none, and so is a list of 0.
+ * No Float64Array: that has a buffer beside the heap, and this is read once.
+ */
+export function numbersOf(config: CoreConfig): number[] {
   const { limits = NO_LIMITS, circuit, ...given } = { ...DEFAULTS, ...config };
   const budget = given.retryBudget && { ...BUDGET_DEFAULTS, ...given.retryBudget };
   // biome-ignore format: how a call is retried, the circuit, what is shared; then the limits
-  return Float64Array.of(
+  return [
     given.maxRetries, given.initialDelayMs, given.maxDelayMs, JITTERS.indexOf(given.jitter), given.jitterFactor,
     Number(given.respectRetryAfter), given.maxRetryAfterMs,
     given.circuitBreakerThreshold, given.circuitResetMs, given.halfOpenProbes, given.probeTimeoutMs,
@@ -91,7 +94,7 @@ export function numbersOf(config: CoreConfig): Float64Array {
     ...listed(limits.policies, ({ intervalMs, smooth, windows }) => [
       intervalMs, Number(smooth), ...listed(windows, ({ limit, lengthMs }) => [limit, lengthMs]),
     ]),
-  );
+  ];
 }
 
 /** When the circuit opens: the kind, the ratio, the fewest calls, and over how much. */

@@ -43,7 +43,7 @@ static CORES: Handles<Core> = Handles::new();
 
 /// A new service with this configuration, as numbers: see `config.rs`.
 #[wasm_bindgen]
-pub fn create(configuration: &[f64]) -> Handle {
+pub fn create(#[wasm_bindgen(unchecked_param_type = "ArrayLike<number>")] configuration: &[f64]) -> Handle {
     let mut numbers = Numbers::of(configuration);
     let service = Service::limited(numbers.config(), numbers.limits(), seed::next());
     CORES.add(Core { service, answer: Answer::NONE })
@@ -57,7 +57,10 @@ pub fn free(service: Handle) {
 
 /// Another configuration.
 #[wasm_bindgen]
-pub fn configure(service: Handle, configuration: &[f64]) {
+pub fn configure(
+    service: Handle,
+    #[wasm_bindgen(unchecked_param_type = "ArrayLike<number>")] configuration: &[f64],
+) {
     let mut numbers = Numbers::of(configuration);
     ask(service, |core| {
         core.service.reconfigure(numbers.config());
