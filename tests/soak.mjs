@@ -15,9 +15,9 @@ const METHOD = `
 Rounds of calls of random kinds (see tests/soak/calls.mjs) with random outcomes, on the platform's own clock and timers, some thousand
 under way at a time, and of imports (tests/soak/rows.mjs) in virtual time, with a journal in memory or in files. After each round all
 that was begun has ended; then the heap is collected and measured, with WebAssembly's memory, the timers of the process, the
-listeners on signals that live as long as the run, and the promises and signals that are still reachable. The first fifth of the samples is
-warm-up. What counts is the slope of the rest (Theil-Sen: the median of the slopes between all pairs of samples), times the
-length of the rest: that much was gained. A metric is flat when the gain is within its tolerance.`
+listeners on signals that live as long as the run, and the promises and signals that are still reachable. The first half of the samples is
+warm-up. What counts is the slope of the other half (Theil-Sen: the median of the slopes between all pairs of samples), times its
+length: that much was gained. A metric is flat when the gain is within its tolerance.`
   .trim()
   .replaceAll("\n", " ");
 
