@@ -411,26 +411,21 @@ impl Pacer {
             return;
         }
         let mark = self.meter.mark(now);
-        match self.penalty.open(now, &self.meter) {
-            Some(_) if self.unsuspecting.is_some() => {
-                // For the first time, and nothing but lost answers: most likely there was no connection.
+        match (self.penalty.open(now, &self.meter), self.unsuspecting.take()) {
+            (Some(_), Some(rate)) => {
+                // Nothing but lost answers for the first time, so most likely there was no connection; or we came late.
                 self.had_outage = true;
-                if let Some(rate) = self.unsuspecting.take() {
-                    self.rate = rate;
-                }
+                self.rate = rate;
                 self.penalty = Penalty::new(false, 0.0);
                 self.penalty.begin(mark);
                 self.gate.forget_pace(now);
                 self.rate.shift(now);
             }
-            Some(wall) => {
+            (Some(wall), None) => {
                 self.rate.reopened(mark, wall, &self.penalty);
                 self.gate.forget_pace(now);
             }
-            None => {
-                self.unsuspecting = None;
-                self.rate.shift(now);
-            }
+            (None, _) => self.rate.shift(now),
         }
     }
 
@@ -565,6 +560,9 @@ impl Pacer {
     /// Whether a lost answer is taken for a refusal: a browser does not show those without CORS headers. A few of the latest
     /// answers lost together give rise to that suspicion, and for a while each loss confirms it.
     fn hides_a_refusal(&mut self, now: f64) -> bool {
+        if self.shows_refusals {
+            return false;
+        }
         let together = (self.losses & LATEST).count_ones() >= SILENCES;
         if together {
             if now >= self.suspicious_until && !self.had_outage {
@@ -572,7 +570,7 @@ impl Pacer {
             }
             self.suspicious_until = now + SUSPICIOUS;
         }
-        now < self.suspicious_until && !self.shows_refusals
+        now < self.suspicious_until
     }
 
     /// Nobody answered. One lost connection is chance; when one after the other is lost, single requests find out when
@@ -634,7 +632,7 @@ const LONGEST_HINT: f64 = 600.0;
 /// One lost connection happens, two may be chance, three in a row are an outage.
 const SILENCES: u32 = 3;
 
-/// Of the last ten answers three: with one in fifty lost by chance that happens once in a thousand.
+/// Of the last six answers three: with one in fifty lost by chance that happens once in some thousands.
 const LATEST: u32 = 0x3f;
 
 /// Seconds.
