@@ -37,6 +37,7 @@ export async function build({ log = console.log } = {}) {
   const did = [
     (await buildDriver(log)) && "driver",
     (await buildModules(log)) && "core",
+    (await buildDecoder(log)) && "decoder",
     (await buildDist(log)) && "dist",
   ].filter(Boolean);
   log(`build: ${did.length > 0 ? did.join(", ") : "nothing changed"} (${since(started)})`);
@@ -196,6 +197,26 @@ function buildModule({ name, feature }, log) {
         { log },
       );
       await writePkg(name, folder, await readFile(optimised));
+    }),
+  );
+}
+
+/** js/text.wat, as the list of bytes that js/text.ts makes a module of. */
+function buildDecoder(log) {
+  const inputs = ["js/text.wat", "js/build.mjs"];
+  return stamped("decoder", { inputs, outputs: ["pkg/decoder.js", "pkg/decoder.d.ts"] }, () =>
+    inFolder(async (folder) => {
+      const module = path.join(folder, "decoder.wasm");
+      const binaryen = (tool, ...given) =>
+        run(`running ${tool}`, process.execPath, [installed("binaryen", `bin/${tool}`), ...given], { log });
+      await binaryen("wasm-as", at("js/text.wat"), "-o", module);
+      await binaryen("wasm-opt", "-Oz", module, "-o", module);
+      const bytes = [...(await readFile(module))];
+      await writeWhole(at("pkg/decoder.js"), `export const decoder = [${bytes}];\n`);
+      await writeWhole(
+        at("pkg/decoder.d.ts"),
+        "/** js/text.wat, compiled. */\nexport declare const decoder: readonly number[];\n",
+      );
     }),
   );
 }

@@ -119,8 +119,8 @@ export async function init(options: { wasm?: WasmSource } = {}): Promise<CoreSta
   // After a trap the instance is torn: it comes back by `restart`, or not at all.
   if (state === "ready" || state === "trap") return state;
   if (!hasWebAssembly()) return enter("no-wasm");
-  const given = options.wasm ?? source?.();
-  if (given === undefined)
+  const given = options.wasm ?? source;
+  if (given === null)
     throw new TypeError("init: `wasm` is needed here: a URL, a Response, bytes or a WebAssembly.Module.");
   compiling ??= compile(given).finally(() => {
     compiling = null;
@@ -185,9 +185,9 @@ function start(from: () => BufferSource | WebAssembly.Module): void {
   }
 }
 
-async function compile(given: WasmSource): Promise<void> {
+async function compile(given: WasmSource | NonNullable<typeof source>): Promise<void> {
   try {
-    run(await moduleFrom(given));
+    run(await moduleFrom(typeof given === "function" ? given() : given));
   } catch (error) {
     const after = stateAfter(error);
     if (after === "csp" || error instanceof RangeError) enter(after);

@@ -4,7 +4,7 @@
 import { StepError } from "./steps.mjs";
 
 /**
- * Bytes as text that compresses as well as they do. js/text.ts reads it, and says how it is written: a digit of base 90,
+ * Bytes as text that compresses as well as they do. js/text.wat reads it; it is written so: a digit of base 90,
  * and before it digit 90 or 91 where it stands for 90 or 180 more. No quote, backslash or `<` is among the characters.
  */
 export function asText(bytes) {

@@ -96,10 +96,12 @@ export async function stamped(name, { inputs, outputs, also = [] }, work) {
 /** Writes a file so that nobody ever reads half of it. */
 export async function writeWhole(file, content) {
   await mkdir(path.dirname(file), { recursive: true });
-  const temporary = `${file}.${process.pid}.tmp`;
+  const temporary = `${file}.${process.pid}.${++written}.tmp`;
   await writeFile(temporary, content);
   await rename(temporary, file);
 }
+
+let written = 0;
 
 /** All files in a folder and below it, relative to the root and in order; a file is itself, what is not there is nothing. */
 export async function filesIn(place) {

@@ -2,6 +2,7 @@
 //
 //   npm run test:fuzz -- --minutes 60                 all of them; 10 minutes each where nothing is said
 //   npm run test:fuzz -- --only service,bulk          some of them
+//   npm run test:fuzz -- --jobs 2                     two at a time; one where nothing is said
 //   npm run test:fuzz -- --out docs/evidence/fuzz.json   adds what was run to what that file tells
 //   npm run test:fuzz -- --keep 32                    fuzzes nothing: keeps so many inputs of the corpus, for `cargo test`
 //
@@ -32,24 +33,35 @@ export const TARGETS = {
 };
 
 /** Fuzzes, and resolves with which targets `ran`, what was `found` and the `evidence`. */
-export async function run({ minutes = 10, only = Object.keys(TARGETS), out, log = console.log } = {}) {
+export async function run({
+  minutes = 10,
+  only = Object.keys(TARGETS),
+  jobs = 1,
+  out,
+  log = console.log,
+} = {}) {
   const names = checked(only);
   await tools(log);
   await runProgram("building the targets", "cargo", [...FUZZ, "build", ...FLAGS], { log });
   const evidence = await begun(out);
   const found = [];
-  const left = new Map(names.map((name) => [name, minutes * 60]));
-  while (left.size > 0) {
-    for (const [name, seconds] of left) {
+  const waiting = names.map((name) => ({ name, seconds: minutes * 60 }));
+  const writeDown = async () => {
+    if (out !== undefined) await writeWhole(path.resolve(out), `${JSON.stringify(evidence, null, 2)}\n`);
+  };
+  const work = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const { name, seconds } = next;
       const turn = Math.min(seconds, TURN_S);
       const result = await oneTurn(name, Math.ceil(turn), log);
       add(evidence, name, result);
       if (result.finding !== undefined) found.push(result.finding);
-      if (result.finding !== undefined || seconds <= turn) left.delete(name);
-      else left.set(name, seconds - turn);
-      if (out !== undefined) await writeWhole(path.resolve(out), `${JSON.stringify(evidence, null, 2)}\n`);
+      else if (seconds > turn) waiting.push({ name, seconds: seconds - turn });
+      await writeDown();
     }
-  }
+  };
+  await Promise.all(Array.from({ length: jobs }, work));
+  await writeDown();
   return { ran: names, found, evidence };
 }
 
@@ -265,7 +277,7 @@ async function begun(out) {
     method:
       "npm run test:fuzz: libFuzzer guided by coverage, debug assertions and overflow checks on, no sanitizer, since the core has no unsafe code. " +
       "Targets take turns; a turn begins with the corpus of the one before. A run is all that was done with the same sources (a digest of them). " +
-      "Seconds are of the wall clock; edges, features and inputs are those at the end of the last turn.",
+      "Seconds are of the wall clock, beside other work on the same cores; edges, features and inputs are those at the end of the last turn.",
     totals: before?.totals ?? {},
     runs,
   };
@@ -302,6 +314,7 @@ async function main() {
     options: {
       minutes: { type: "string", default: "10" },
       only: { type: "string" },
+      jobs: { type: "string", default: "1" },
       out: { type: "string" },
       keep: { type: "string" },
     },
@@ -313,8 +326,11 @@ async function main() {
   }
   const minutes = Number(values.minutes);
   if (!(minutes > 0)) throw new StepError(`--minutes takes a number above 0, not ${values.minutes}`);
+  const jobs = Number(values.jobs);
+  if (!(Number.isInteger(jobs) && jobs > 0))
+    throw new StepError(`--jobs takes a whole number above 0, not ${values.jobs}`);
   const started = Date.now();
-  const { ran, found } = await run({ minutes, only, out: values.out });
+  const { ran, found } = await run({ minutes, only, jobs, out: values.out });
   console.log(`${ran.length} targets, ${found.length} findings (${since(started)})`);
   return found.length;
 }

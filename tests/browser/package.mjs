@@ -260,7 +260,8 @@ function removeWebAssembly() {
 /** In the page: what Chrome did before version 114, and some web views still do. */
 function limitSynchronous() {
   WebAssembly.Module = new Proxy(WebAssembly.Module, {
-    construct() {
+    construct(Module, [bytes]) {
+      if (bytes.byteLength <= 4_096) return new Module(bytes);
       throw new RangeError(
         "WebAssembly.Compile is disallowed on the main thread, if the buffer size is larger than 4KB.",
       );

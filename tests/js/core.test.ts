@@ -44,9 +44,10 @@ describe("the core of the default entry", () => {
 
   it("is compiled once for all services", async () => {
     const tidegate = await freshPackage();
-    const compiled = vi.spyOn(WebAssembly, "Module");
+    const compiler = vi.spyOn(WebAssembly, "Module");
     for (let service = 0; service < 5; service++) new tidegate.RateLimitService();
-    expect(compiled).toHaveBeenCalledTimes(1);
+    const compiled = compiler.mock.calls.filter(([bytes]) => bytes.byteLength > 4_096);
+    expect(compiled).toHaveLength(1);
   });
 
   it("init() compiles it ahead, and needs nothing fetched", async () => {

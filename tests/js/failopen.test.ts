@@ -125,7 +125,7 @@ describe("without the core", () => {
   });
 
   it("limit: calls pass through until it was compiled elsewhere, then they are guarded", async () => {
-    compilerThat((bytes) => (bytes.byteLength > 8 ? new RangeError("larger than 8MB") : null));
+    compilerThat((bytes) => (bytes.byteLength > 4_096 ? new RangeError("larger than 4KB") : null));
     const tidegate = await freshPackage();
     const { service, host } = bench(QUIET, tidegate.RateLimitService);
     const told: unknown[] = [];
@@ -142,7 +142,7 @@ describe("without the core", () => {
   });
 
   it("limit: what was configured before is checked, and never fails a call later", async () => {
-    compilerThat((bytes) => (bytes.byteLength > 8 ? new RangeError("larger than 8MB") : null));
+    compilerThat((bytes) => (bytes.byteLength > 4_096 ? new RangeError("larger than 4KB") : null));
     const tidegate = await freshPackage();
     let service: InstanceType<typeof tidegate.RateLimitService> | undefined;
     try {
