@@ -14,6 +14,12 @@ export class StepError extends Error {
   name = "StepError";
 }
 
+/** What is shown of an error that ends a command: of one about its reader's options, too, only the message. */
+export function toldOf(error) {
+  const isForReader = error instanceof StepError || String(error?.code).startsWith("ERR_PARSE_ARGS");
+  return isForReader ? error.message : error;
+}
+
 /**
  * Runs a program to its end and resolves with `{ status, stdout, output }`, output being both streams.
  * A line every ten seconds says that it lives; the rest is shown only when it fails, as part of the StepError.

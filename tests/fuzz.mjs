@@ -14,7 +14,7 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:f
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { ask, filesIn, root, run as runProgram, StepError, since, writeWhole } from "../js/steps.mjs";
+import { ask, filesIn, root, run as runProgram, StepError, since, toldOf, writeWhole } from "../js/steps.mjs";
 
 /** By name: what is done, and the longest input in bytes. */
 export const TARGETS = {
@@ -339,7 +339,7 @@ if (process.argv[1] === import.meta.filename) {
   try {
     process.exitCode = (await main()) > 0 ? 1 : 0;
   } catch (error) {
-    console.error(error instanceof StepError ? error.message : error);
+    console.error(toldOf(error));
     process.exitCode = 1;
   }
 }

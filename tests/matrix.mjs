@@ -8,7 +8,7 @@
 import { spawn } from "node:child_process";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { root, StepError, since } from "../js/steps.mjs";
+import { root, StepError, since, toldOf } from "../js/steps.mjs";
 
 /** What each part runs; `evidence` is the file, or the folder, that it can write. */
 const PARTS = {
@@ -56,6 +56,6 @@ function runPart({ program, args, evidence }, out) {
 try {
   process.exitCode = await main();
 } catch (error) {
-  console.error(error instanceof StepError ? error.message : error);
+  console.error(toldOf(error));
   process.exitCode = 1;
 }

@@ -13,7 +13,7 @@
 //
 // Needs `cargo install cargo-mutants cargo-nextest`; StrykerJS is installed in tests/mutants.
 import { parseArgs } from "node:util";
-import { StepError } from "../js/steps.mjs";
+import { StepError, toldOf } from "../js/steps.mjs";
 import { percent, readEvidence, survived, table, tally, update, writeEvidence } from "./mutants/evidence.mjs";
 import * as js from "./mutants/js.mjs";
 import * as rust from "./mutants/rust.mjs";
@@ -89,6 +89,6 @@ function summary(results) {
 }
 
 process.exitCode = await main().catch((error) => {
-  console.error(error instanceof StepError ? error.message : error);
+  console.error(toldOf(error));
   return 1;
 });

@@ -11,7 +11,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { measure, sizeGates, sizeTable } from "../js/build.mjs";
 import { setup } from "../js/setup.mjs";
-import { installed, root, run, StepError, since } from "../js/steps.mjs";
+import { installed, root, run, StepError, since, toldOf } from "../js/steps.mjs";
 import { findChromium, INSTALL_CHROMIUM } from "./browser/harness.mjs";
 import { Report } from "./report.mjs";
 
@@ -223,7 +223,7 @@ function attempt(title, program, args) {
 }
 
 const exitCode = await main().catch((error) => {
-  console.error(error instanceof StepError ? error.message : error);
+  console.error(toldOf(error));
   return 1;
 });
 // Not left to Node: a case that hung may have left a server or a browser behind.

@@ -8,6 +8,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import os from "node:os";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { StepError, toldOf } from "../js/steps.mjs";
 import { Gauge, judged, METRICS } from "./soak/gauge.mjs";
 import { seeded } from "./soak/random.mjs";
 
@@ -88,15 +89,25 @@ function withCollector() {
   });
 }
 
-if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+function readArguments() {
   const text = { type: "string" };
   const { values } = parseArgs({
     options: { calls: text, rows: text, samples: text, seed: text, out: text },
   });
-  if (globalThis.gc === undefined) withCollector();
-  else {
-    const { out, ...amounts } = values;
-    const numbers = Object.fromEntries(Object.entries(amounts).map(([key, value]) => [key, Number(value)]));
-    process.exitCode = (await run({ ...numbers, out })) ? 0 : 1;
+  const { out, ...amounts } = values;
+  const numbers = Object.entries(amounts).map(([key, value]) => [key, Number(value)]);
+  const wrong = numbers.find(([, number]) => !(Number.isInteger(number) && number > 0));
+  if (wrong) throw new StepError(`--${wrong[0]} takes a whole number above 0, not ${amounts[wrong[0]]}`);
+  return { ...Object.fromEntries(numbers), out };
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  try {
+    const options = readArguments();
+    if (globalThis.gc === undefined) withCollector();
+    else process.exitCode = (await run(options)) ? 0 : 1;
+  } catch (error) {
+    console.error(toldOf(error));
+    process.exitCode = 1;
   }
 }

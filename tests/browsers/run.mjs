@@ -16,7 +16,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { npm, setup } from "../../js/setup.mjs";
-import { root, run as runProgram, StepError, since, writeWhole } from "../../js/steps.mjs";
+import { root, run as runProgram, StepError, since, toldOf, writeWhole } from "../../js/steps.mjs";
 import { Report } from "../report.mjs";
 import { chromium } from "./drivers/chromium.mjs";
 import { firefox } from "./drivers/firefox.mjs";
@@ -306,7 +306,7 @@ async function main() {
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const failed = await main().catch((error) => {
-    console.error(error instanceof StepError ? error.message : error);
+    console.error(toldOf(error));
     return 1;
   });
   // Not left to Node: a case that hung may have left a server or a browser behind.

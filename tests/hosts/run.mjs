@@ -12,7 +12,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { setup } from "../../js/setup.mjs";
-import { root, StepError, since, writeWhole } from "../../js/steps.mjs";
+import { root, StepError, since, toldOf, writeWhole } from "../../js/steps.mjs";
 import { Report } from "../report.mjs";
 import { HOSTS } from "./hosts.mjs";
 import { NotRun, openStage } from "./stage.mjs";
@@ -198,14 +198,17 @@ async function writeEvidence(out, evidence, { isWhole }) {
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { values } = parseArgs({ options: { only: { type: "string" }, out: { type: "string" } } });
-  const failed = await run(values).then(
-    (report) => report.failed > 0,
-    (error) => {
-      console.error(error instanceof StepError ? error.message : error);
-      return true;
-    },
-  );
+  const asked = async () =>
+    parseArgs({ options: { only: { type: "string" }, out: { type: "string" } } }).values;
+  const failed = await asked()
+    .then(run)
+    .then(
+      (report) => report.failed > 0,
+      (error) => {
+        console.error(toldOf(error));
+        return true;
+      },
+    );
   // Not left to Node: a host that hung may have left a server behind.
   process.exit(failed ? 1 : 0);
 }

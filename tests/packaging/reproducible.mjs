@@ -10,7 +10,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { gunzipSync } from "node:zlib";
 import { npm } from "../../js/setup.mjs";
-import { ask, root, run as runProgram, StepError, since, writeWhole } from "../../js/steps.mjs";
+import { ask, root, run as runProgram, StepError, since, toldOf, writeWhole } from "../../js/steps.mjs";
 
 /** Resolves with the evidence. Throws a StepError that names what differs. */
 export async function run({ out, log = console.log } = {}) {
@@ -114,7 +114,7 @@ if (process.argv[1] === import.meta.filename) {
     const { files, tarball } = await run({ out: values.out });
     console.log(`${files} files, built twice, equal to the byte: ${tarball.sha256} (${since(started)})`);
   } catch (error) {
-    console.error(error instanceof StepError ? error.message : error);
+    console.error(toldOf(error));
     process.exitCode = 1;
   }
 }
