@@ -19,6 +19,7 @@ export async function coldStarts(runs) {
   });
   const texts = {
     "/": { type: "text/html", text: "<!doctype html><title>cold</title>" },
+    "/empty.js": { type: "text/javascript", text: "export {};" },
     "/app.js": { type: "text/javascript", text: Buffer.from(bytes) },
   };
   const server = await serveFiles({ texts, headers: ISOLATED });
@@ -27,8 +28,9 @@ export async function coldStarts(runs) {
     const starts = [];
     // The first one warms up the browser's own processes.
     for (let i = 0; i <= runs; i++) {
-      const start = await coldStart(browser, server.origin);
-      if (i > 0) starts.push(start);
+      const start = await onColdPage(browser, server.origin, startInPage);
+      const empty = await onColdPage(browser, server.origin, importNothing);
+      if (i > 0) starts.push({ ...start, empty });
     }
     return { chromium: browser.version(), starts };
   } finally {
@@ -37,19 +39,25 @@ export async function coldStarts(runs) {
   }
 }
 
-async function coldStart(browser, origin) {
+async function onColdPage(browser, origin, work) {
   const context = await browser.newContext();
   try {
     const page = await context.newPage();
     await page.goto(`${origin}/`);
     await page.waitForTimeout(SETTLED_MS);
-    return await page.evaluate(startInPage);
+    return await page.evaluate(work);
   } finally {
     await context.close();
   }
 }
 
-/** Runs in the page: nothing of this file is there. */
+/** Runs in the page, as the next one does: nothing of this file is there. Answers with milliseconds. */
+async function importNothing() {
+  const started = performance.now();
+  await import("/empty.js");
+  return performance.now() - started;
+}
+
 async function startInPage() {
   const built = { Module: { at: 0, ms: 0 }, Instance: { at: 0, ms: 0 } };
   for (const name of ["Module", "Instance"]) {
