@@ -256,7 +256,14 @@ function weight(data) {
 function startChart({ starts }, source) {
   const bars = Object.entries(STEPS).map(([key, label]) => {
     const { median, low, high } = spread(starts.map((start) => start[key]));
-    return { label, value: median, low, high, text: `${median.toFixed(2)}`, isOurs: key !== "second" && key !== "empty" };
+    return {
+      label,
+      value: median,
+      low,
+      high,
+      text: `${median.toFixed(2)}`,
+      isOurs: key !== "second" && key !== "empty",
+    };
   });
   return barChart({
     title: "From import to the first answer, with nothing cached",

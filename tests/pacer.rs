@@ -431,6 +431,35 @@ fn an_outage_in_the_middle_teaches_nothing() {
     assert!(after > 0.8 * before, "{after:.1} a second, {before:.1} before");
 }
 
+/// Three lost of six are taken for refusals that nobody can see, but not where one was seen: what a wall teaches stays.
+#[test]
+fn answers_lost_by_chance_do_not_make_a_wall_forgotten() {
+    let after_a_wall = |chance: Outcome| {
+        let mut world = World::at_rate(50.0);
+        for _ in 0..300 {
+            world.run(Outcome::Accepted);
+        }
+        world.run(REFUSED);
+        for _ in 0..100 {
+            world.run(Outcome::Accepted);
+        }
+        for _ in 0..3 {
+            world.run(chance);
+            world.run(Outcome::Accepted);
+        }
+        let shut = world.now;
+        while world.now < shut + 10_000 {
+            world.run(REFUSED);
+        }
+        for _ in 0..50 {
+            world.run(Outcome::Accepted);
+        }
+        world.pacer.snapshot().rate
+    };
+    let (lossy, clean) = (after_a_wall(Outcome::Lost), after_a_wall(Outcome::Accepted));
+    assert!((lossy / clean - 1.0).abs() < 0.2, "{lossy:.1} a second, without losses {clean:.1}");
+}
+
 #[test]
 fn a_changed_limit_is_noticed_both_ways() {
     let limit = Limit(vec![(0.0, 50.0), (40.0, 10.0), (100.0, 50.0)]);
