@@ -190,17 +190,15 @@ export class Gate {
 
   /** What was taken stays taken until it is released; where nothing depends on that, it is released at once. */
   #hold({ core, permit, at }: Leave, lane: number, place: Place): Hold {
-    const slot = this.#limits.take(core, permit, at, lane, place, 0);
-    if (!this.#hasSlots) this.#link.giveBack(slot);
-    return new Held(this.#link, slot);
+    if (this.#hasSlots) return new Held(this.#link, this.#limits.take(core, permit, at, lane, place, 0));
+    this.#link.release(core, permit, lane);
+    return new Spent(at);
   }
 
   /** Without the core. */
   #unchecked(): Hold {
     if (this.#onCoreUnavailable === "reject") throw this.#failure(answerFor(NO_CORE));
-    const takenAt = this.#link.platform.now();
-    const expiresAt = Number.POSITIVE_INFINITY;
-    return { takenAt, expiresAt, release: () => {}, renew: () => expiresAt };
+    return new Spent(this.#link.platform.now());
   }
 
   #failure(answer: Answer): Error {
@@ -231,6 +229,22 @@ class Held implements Hold {
 
   renew(): number | null {
     return this.#link.renew(this.#slot);
+  }
+}
+
+/** Nothing is held: units were used, or nobody counts. */
+class Spent implements Hold {
+  readonly expiresAt = Number.POSITIVE_INFINITY;
+  readonly takenAt: number;
+
+  constructor(takenAt: number) {
+    this.takenAt = takenAt;
+  }
+
+  release(): void {}
+
+  renew(): number {
+    return this.expiresAt;
   }
 }
 

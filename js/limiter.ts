@@ -108,17 +108,17 @@ export class RateLimiter {
    *   for illegal options, such as a weight that no window could ever hold.
    */
   async wait(key?: string, options?: WaitOptions): Promise<void> {
-    const { weight, ...terms } = optionsOf<WaitOptions>(options, WAIT);
-    const place = this.#place(key, weight);
     // Who needs not wait is spared the promises of those who do.
-    const isFree = options === undefined && this.#gate.tryAcquire(place) !== null;
-    if (!isFree) await this.#gate.acquire(place, terms);
+    if (options === undefined && this.#isFree(this.#place(key))) return;
+    const { weight, ...terms } = optionsOf<WaitOptions>(options, WAIT);
+    await this.#gate.acquire(this.#place(key, weight), terms);
     this.#store?.changed();
   }
 
   /** Uses the units if the key may do so now, and nobody waits for it. `false`: nothing is used. */
   tryAcquire(key?: string, options?: SpendOptions): boolean {
-    return this.reserve(key, options) !== null;
+    const { weight } = optionsOf<SpendOptions>(options, SPEND);
+    return this.#isFree(this.#place(key, weight));
   }
 
   /** As `tryAcquire`, for units that may turn out not to be needed. `null`: nothing is used. */
@@ -214,12 +214,19 @@ export class RateLimiter {
     this.#gate.dispose();
   }
 
+  /** Uses the units where nobody has to wait for them. */
+  #isFree(place: Place): boolean {
+    if (this.#gate.tryAcquire(place) === null) return false;
+    this.#store?.changed();
+    return true;
+  }
+
   #place(key = "", weight = 1): Place {
     if (typeof key !== "string") throw new RateLimitConfigError("key", key, "a string");
-    const most = Math.min(...this.#limits.windows.map(({ maxRequests }) => maxRequests));
+    const { most } = this.#limits;
     if (weight > most)
       throw new RateLimitConfigError("weight", weight, `at most ${most}, all that a window holds`);
-    return { name: key, operation: 0, needs: [{ policy: 0, key }], weight, ...NO_WISHES };
+    return new KeyPlace(key, weight);
   }
 
   /** What is counted; `null` while there is no core that could tell. */
@@ -255,7 +262,31 @@ export class RateLimiter {
 }
 
 /** What was given, with the windows as a list. */
-type Limits = Omit<QuotaLimits, "windows"> & { windows: readonly LimitInfo[] };
+interface Limits extends Omit<QuotaLimits, "windows"> {
+  readonly windows: readonly LimitInfo[];
+  /** The units that every window has room for. */
+  readonly most: number;
+}
+
+/** A key has the limits of all: nothing that a single call would wish for. */
+class KeyPlace implements Place {
+  readonly name: string;
+  readonly weight: number;
+  readonly operation = 0;
+  readonly concurrency = 0;
+  readonly limit = 0;
+  readonly windowMs = 0;
+
+  constructor(key: string, weight: number) {
+    this.name = key;
+    this.weight = weight;
+  }
+
+  /** Made when it is asked for: once for each key. */
+  get needs(): Place["needs"] {
+    return [{ policy: 0, key: this.name }];
+  }
+}
 
 /** @throws RateLimitConfigError when there is nothing to limit by, and for two windows of one length. */
 function inForce(given: QuotaLimits): Limits {
@@ -265,7 +296,7 @@ function inForce(given: QuotaLimits): Limits {
   }
   const twin = windows.find(({ windowMs }, index) => windows[index - 1]?.windowMs === windowMs);
   if (twin) throw new RateLimitConfigError("windows", given.windows, `one window of ${twin.windowMs} ms`);
-  return { ...given, windows };
+  return { ...given, windows, most: Math.min(...windows.map(({ maxRequests }) => maxRequests)) };
 }
 
 function planOf({ windows, minIntervalMs, smooth = false, ...line }: Limits): LimitsPlan {
@@ -275,9 +306,6 @@ function planOf({ windows, minIntervalMs, smooth = false, ...line }: Limits): Li
 }
 
 const NO_SLOTS = { concurrency: null, concurrencyPerKey: null, concurrencyPerOperation: [], leaseMs: null };
-
-/** A key has the limits of all: nothing that a single call would wish for. */
-const NO_WISHES = { concurrency: 0, limit: 0, windowMs: 0 };
 
 const LIMITS: Rules<QuotaLimits> = {
   minIntervalMs: orNull(milliseconds(1, YEAR_MS)),

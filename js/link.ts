@@ -225,8 +225,13 @@ export class Link {
 
   /** Gives a slot back, if it was not given back before. */
   giveBack(slot: Slot): void {
-    if (!this.limits?.drop(slot) || slot.permit === 0 || !this.isCurrent(slot.core)) return;
-    const flags = this.ask(({ handle }) => glue.release(handle, slot.permit, slot.lane));
+    if (this.limits?.drop(slot) && slot.permit !== 0) this.release(slot.core, slot.permit, slot.lane);
+  }
+
+  /** Nothing holds what this permit was for any more. */
+  release(core: ServiceCore, permit: number, lane: number): void {
+    if (!this.isCurrent(core)) return;
+    const flags = this.ask(({ handle }) => glue.release(handle, permit, lane));
     if (flags) this.follow(flags);
   }
 
