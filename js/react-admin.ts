@@ -20,6 +20,7 @@ import {
   type WaitInfo,
 } from "./index.ts";
 import { isDirect } from "./react-admin/direct.ts";
+import { Failures, ownId, type Target } from "./react-admin/repeated.ts";
 
 /** The methods of react-admin's data providers. */
 export type DataProviderMethod =
@@ -67,6 +68,9 @@ export interface ResilienceMeta {
  * What the provider throws comes out as the same object; a call that we end fails with an HttpRateLimitError. Every method
  * runs with `dataProvider` itself as `this`. A property that is set is set here, `dataProvider` stays as it is.
  *
+ * One exception: a creation or deletion that was repeated because an answer was lost, and is told that it is done already,
+ * is looked up, and resolves where that is so.
+ *
  * All methods count as idempotent but `create`, which does when the client has chosen the id (`params.data.id`).
  * `params.signal` ends a guarded call at once; the provider gets the attempt's signal in its place, which aborts with the
  * deadline too. Where the caller gave none it gets none. But for that and `meta.resilience` it gets the caller's object.
@@ -104,7 +108,10 @@ function methodFor(provider: object, key: PropertyKey, method: Method, settings:
     method,
     guardians.get(method) === service
       ? run
-      : (args) => (isDirect(args) ? run(args) : guardedCall(key as DataProviderMethod, run, args, settings)),
+      : (args) => {
+          if (isDirect(args)) return run(args);
+          return guardedCall({ provider, method: key as DataProviderMethod, service }, run, args, settings);
+        },
   );
   guardians.set(guarded, service);
   return guarded;
@@ -115,31 +122,33 @@ function redirected(method: Method, call: (args: unknown[]) => unknown): Method 
 }
 
 async function guardedCall(
-  name: DataProviderMethod,
+  target: Target,
   run: (args: unknown[]) => unknown,
   args: unknown[],
   settings: Settings,
 ): Promise<unknown> {
-  let thrown: unknown;
+  const failures = new Failures(target);
   const operation = async (attempt: AttemptInfo): Promise<unknown> => {
+    const given = argumentsFor(attempt, args);
     try {
-      return await run(argumentsFor(attempt, args));
+      return await run(given);
     } catch (error) {
-      thrown = error;
+      const answer = await failures.answerAfter(error, attempt, given);
+      if (answer) return answer;
       throw error;
     }
   };
   try {
-    return await settings.service.executeWithRetry(operation, contextOf(name, args, settings));
+    return await settings.service.executeWithRetry(operation, contextOf(target.method, args, settings));
   } catch (error) {
-    throw isRateLimitError(error) && error !== thrown ? new HttpRateLimitError(error) : error;
+    throw isRateLimitError(error) && !failures.has(error) ? new HttpRateLimitError(error) : error;
   }
 }
 
-function contextOf(name: DataProviderMethod, [resource, params]: unknown[], settings: Settings): CallContext {
+function contextOf(name: string, [resource, params]: unknown[], settings: Settings): CallContext {
   const {
     deadlineMs = settings.deadlineMs,
-    idempotent = name !== "create" || hasOwnId(params),
+    idempotent = name !== "create" || ownId(params) !== undefined,
     maxRetries,
     onWait = settings.onWait,
     priority,
@@ -172,14 +181,7 @@ function argumentsFor(attempt: AttemptInfo, args: unknown[]): unknown[] {
 }
 
 /** What we look at in a method's parameters, whatever else they hold. */
-type Params =
-  | {
-      data?: { id?: unknown } | null;
-      meta?: { resilience?: unknown } | null;
-      signal?: unknown;
-    }
-  | null
-  | undefined;
+type Params = { meta?: { resilience?: unknown } | null; signal?: unknown } | null | undefined;
 
 function signalIn(params: unknown): AbortSignal | undefined {
   const signal = (params as Params)?.signal as Partial<AbortSignal> | null | undefined;
@@ -192,12 +194,6 @@ function wishesIn(params: unknown): ResilienceMeta {
   return wishes === undefined
     ? {}
     : checked<ResilienceMeta>("meta.resilience", wishes, WISHES, "meta.resilience.");
-}
-
-/** Whether the client has chosen the id. A form that leaves it to the server may send it empty. */
-function hasOwnId(params: unknown): boolean {
-  const id = (params as Params)?.data?.id;
-  return id !== undefined && id !== null && id !== "";
 }
 
 // ---- the object

@@ -119,7 +119,8 @@ function isText(value: unknown): value is string {
   return typeof value === "string" && value.trim() !== "";
 }
 
-function folded(value: unknown): string {
+/** As a trigger may have written it. */
+export function folded(value: unknown): string {
   return String(value).trim().toLowerCase();
 }
 

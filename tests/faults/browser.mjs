@@ -199,7 +199,7 @@ function wrongIn({ outcome, attempts, requests, effects }, expected, guarded) {
     !expected.outcomes.includes(outcome) &&
       `ended as ${outcome}, not ${expected.outcomes.join(" or ")}: ${JSON.stringify(guarded).slice(0, 300)}`,
     !within(expected.attempts, attempts) && `${attempts} attempts, not ${expected.attempts.join(" to ")}`,
-    requests > attempts * expected.hops && `${requests} requests for ${attempts} attempts`,
+    requests > attempts * expected.hops + expected.lookups && `${requests} requests for ${attempts} attempts`,
     !within(expected.effects, effects) && `done ${effects} times, not ${expected.effects.join(" to ")}`,
   ].filter((text) => text !== false);
 }

@@ -25,6 +25,7 @@ import ws from "ws";
  * @property {boolean} [isOnce] its body cannot be sent again
  * @property {boolean} [seesHeaders] an attempt's outcome still has the headers of the answer
  * @property {boolean} [conflicts] what was done already is refused the second time
+ * @property {boolean} [looks] and tidegate looks whether it was done
  * @property {(world: World) => Promise<unknown>} call
  */
 
@@ -317,7 +318,11 @@ const PROVIDED = [
     effect: "delete",
     idempotent: true,
     conflicts: true,
-    ask: (provider, world) => provider.delete("contacts", { id: world.id, previousData: { id: world.id } }),
+    // Of what was deleted before, the answer tells what the caller knew: here the id.
+    ask: async (provider, { id }) => {
+      const { data } = await provider.delete("contacts", { id, previousData: { id } });
+      return { data: { id: data.id } };
+    },
   },
   {
     name: "getOne",
@@ -340,6 +345,7 @@ const PROVIDED = [
 
 const RA_SUPABASE = PROVIDED.map(({ ask, name, ...way }) => ({
   ...way,
+  looks: true,
   name: `ra-supabase, ${name}`,
   layer: "call",
   call: (world) => ask(guardedProvider(world), world),

@@ -16,11 +16,12 @@ export const CONFIG = {
  *   - done: as without a fault
  *   - passed: as without tidegate, with the fault
  *   - timeout: the attempt took too long
- *   - conflict: it was done before, and the server says so
+ *   - conflict: it was done before, the server says so, and nobody who could tell looks
  *   - settled: somehow
  *   - RATE_LIMIT_…: ended by us, with this code
  * @property {[number, number]} attempts least and most
  * @property {number} hops requests that an attempt may become
+ * @property {number} lookups further requests, to find out whether it was done before
  * @property {[number, number]} effects how often it may have been done, least and most
  * @property {[number, number] | null} waitedMs least and most, all together; null: not stated
  */
@@ -37,6 +38,7 @@ export function expectationOf(fault, way, given) {
     outcomes: [outcome].flat(),
     attempts: typeof attempts === "number" ? [attempts, attempts] : attempts,
     hops,
+    lookups: 0,
     effects: effectsOf(fault, way, outcome, attempts),
     waitedMs: null,
     ...more,
@@ -54,9 +56,7 @@ export function expectationOf(fault, way, given) {
       return afterTrouble(fault, way, given, state);
     case "garbled":
       // A client may make a lost answer or a plain error of it, or not have needed it; what wraps `fetch` does not see it.
-      return way.layer === "fetch"
-        ? state(["passed", "done"], 1)
-        : state(["passed", "done", "conflict"], [1, mayRepeat(fault, way, given) ? MOST : 1]);
+      return way.layer === "fetch" ? state(["passed", "done"], 1) : afterGarbling(fault, way, given, state);
     case "moved":
       // What a GET answers in place of a POST is no matter of ours, as long as nobody asks again.
       return state("settled", 1, { effects: [0, 1] });
@@ -116,13 +116,24 @@ function afterTrouble(fault, way, given, state) {
       ? ["passed", "timeout"]
       : "passed";
   if (!mayRepeat(fault, way, given)) return state(ends, 1);
-  if (given.struck > CONFIG.maxRetries) {
-    return state(fault.applied && way.conflicts ? [ends, "conflict"].flat() : ends, [
-      fault.applied && way.conflicts ? 2 : MOST,
-      MOST,
-    ]);
-  }
-  return state(fault.applied && way.conflicts ? ["done", "conflict"] : "done", given.struck + 1);
+  if (given.struck > CONFIG.maxRetries) return state(ends, MOST);
+  return state(repeated(fault, way), given.struck + 1, lookupsOf(fault, way));
+}
+
+/** A client that cannot read an answer may say so once, or call it lost. */
+function afterGarbling(fault, way, given, state) {
+  const isRepeated = mayRepeat(fault, way, given);
+  const outcomes = ["passed", "done", isRepeated && repeated(fault, way)].filter(Boolean);
+  return state(outcomes, [1, isRepeated ? MOST : 1], isRepeated ? lookupsOf(fault, way) : {});
+}
+
+/** What the second attempt ends as, when the first got no answer. */
+function repeated({ applied }, { conflicts, looks }) {
+  return applied && conflicts && !looks ? "conflict" : "done";
+}
+
+function lookupsOf({ applied }, { conflicts, looks }) {
+  return { lookups: applied && conflicts && looks ? 1 : 0 };
 }
 
 /** Whether tidegate sends it again. */

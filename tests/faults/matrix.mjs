@@ -176,7 +176,7 @@ function wrongIn({ outcome, attempts, requests, effects, waitedMs }, expected, g
     !expected.outcomes.includes(outcome) &&
       `ended as ${outcome}, not ${expected.outcomes.join(" or ")}: ${JSON.stringify(guarded).slice(0, 300)}`,
     !within(expected.attempts, attempts) && `${attempts} attempts, not ${expected.attempts.join(" to ")}`,
-    requests > attempts * expected.hops && `${requests} requests for ${attempts} attempts`,
+    requests > attempts * expected.hops + expected.lookups && `${requests} requests for ${attempts} attempts`,
     attempts > 1 + CONFIG.maxRetries && `${attempts} attempts: more than were allowed`,
     !within(expected.effects, effects) && `done ${effects} times, not ${expected.effects.join(" to ")}`,
     expected.waitedMs &&
