@@ -16,15 +16,21 @@ export type StopReason = "aborted" | "deadline" | "timeout";
 /** One attempt, as its operation sees it. A signal costs as much as several calls, so it is made when it is read. */
 export class Attempt implements AttemptInfo {
   readonly attempt: number;
+  /**
+   * Whether more than the caller's signal may end it.
+   * @internal
+   */
+  readonly isTimed: boolean;
   readonly #call: Call;
   #controller: AbortController | null = null;
   #stopped: { reason: unknown } | null = null;
   #ended = false;
   #unfollow: (() => void) | null = null;
 
-  constructor(call: Call) {
+  constructor(call: Call, isTimed = false) {
     this.#call = call;
     this.attempt = call.attempt;
+    this.isTimed = isTimed;
   }
 
   get retries(): number {
@@ -81,7 +87,7 @@ export function boundedAttempt<T>(
       over?.();
       return resolve({ thrown: true, value: abortReason(signal), stopped: "aborted" });
     }
-    const attempt = new Attempt(call);
+    const attempt = new Attempt(call, !Number.isNaN(timeoutMs) || !Number.isNaN(call.deadline));
     const release: (() => void)[] = [];
     const settle = (brought: Brought): void => {
       for (const free of release.splice(0)) free();

@@ -4,6 +4,7 @@
  */
 
 import {
+  type AttemptInfo,
   aBoolean,
   aFunction,
   anObject,
@@ -17,7 +18,7 @@ import {
   type RateLimitService,
   type Rules,
 } from "./api.ts";
-import { type Guard, guarded } from "./supabase/guarded.ts";
+import { type Guard, guarded, neededSignalFor, signalFor } from "./supabase/guarded.ts";
 import {
   type HttpClient,
   type HttpClientAnswer,
@@ -111,10 +112,10 @@ export function resilientFetch(
     const guard = {
       service: guarding,
       resourceName,
-      ...(isLeft && { isRepeatedByClient: isRepeatedByPostgrest }),
+      isRepeatedByClient: isLeft ? isRepeatedByPostgrest : undefined,
     };
     try {
-      return await guarded(request, guard, (signal) => request.send(fetch, signal));
+      return await guarded(request, guard, (info) => request.send(fetch, neededSignalFor(request, info)));
     } catch (error) {
       if (isRateLimitError(error)) return refusalResponse(error, 429);
       throw error;
@@ -189,9 +190,9 @@ async function refusable<T>(
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   let thrown: unknown;
-  const noted = async (signal: AbortSignal): Promise<T> => {
+  const noted = async (info: AttemptInfo): Promise<T> => {
     try {
-      return await attempt(signal);
+      return await attempt(signalFor(request, info));
     } catch (error) {
       thrown = error;
       throw error;

@@ -9,7 +9,7 @@ export interface Guard {
   service: RateLimitService;
   resourceName: string;
   /** Whether whoever makes the request repeats such a failure by itself: then we leave it to them. */
-  isRepeatedByClient?: (failure: unknown) => boolean;
+  isRepeatedByClient?: ((failure: unknown) => boolean) | undefined;
 }
 
 /**
@@ -20,47 +20,68 @@ export interface Guard {
  */
 export async function guarded<T>(
   request: OutgoingRequest,
-  { service, resourceName, isRepeatedByClient }: Guard,
-  attempt: (signal: AbortSignal) => Promise<T>,
+  guard: Guard,
+  attempt: (info: AttemptInfo) => Promise<T>,
 ): Promise<T> {
   let last: T | undefined;
   const operation = async (info: AttemptInfo): Promise<T> => {
     discard(last);
-    last = await attempt(either(request.signal, info.signal));
+    last = await attempt(info);
     return last;
   };
   try {
-    return await service.executeWithRetry(operation, contextOf(request, resourceName, isRepeatedByClient));
+    return await guard.service.executeWithRetry(operation, new RequestContext(request, guard));
   } catch (error) {
     discard(last);
     throw error;
   }
 }
 
-function contextOf(
-  request: OutgoingRequest,
-  resourceName: string,
-  isRepeatedByClient: Guard["isRepeatedByClient"],
-): CallContext {
-  const isFinal = (failure: unknown): boolean =>
-    isRepeatedByClient?.(failure) || (!isResponse(failure) && !statusOf(failure) && !request.isIdempotent);
-  return {
-    resourceName,
-    operation: request.method,
-    signal: request.signal,
-    // Asked only after an attempt has failed: to know may mean to read the body.
-    get idempotent() {
-      return request.isIdempotent;
-    },
-    maxRetries: request.isRepeatable ? undefined : 0,
-    ...finalFailures(isFinal),
-  };
+/** What the service is told of a request. A class, because an object with a getter of its own costs as much as parsing the URL. */
+class RequestContext implements CallContext {
+  readonly resourceName: string;
+  readonly operation: string;
+  readonly signal: AbortSignal | undefined;
+  readonly maxRetries: number | undefined;
+  readonly #request: OutgoingRequest;
+
+  constructor(request: OutgoingRequest, { resourceName, isRepeatedByClient }: Guard) {
+    this.resourceName = resourceName;
+    this.operation = request.method;
+    this.signal = request.signal;
+    this.maxRetries = request.isRepeatable ? undefined : 0;
+    this.#request = request;
+    const isFinal = (failure: unknown): boolean =>
+      isRepeatedByClient?.(failure) || (!isResponse(failure) && !statusOf(failure) && !request.isIdempotent);
+    Object.assign(this, finalFailures(isFinal));
+  }
+
+  /** Asked only after an attempt has failed: to know may mean to read the body. */
+  get idempotent(): boolean {
+    return this.#request.isIdempotent;
+  }
 }
 
 /** The status of the answer that a client made an error of; 0: there was no answer. */
 function statusOf(failure: unknown): number {
   const { status } = (failure ?? {}) as { status?: unknown };
   return typeof status === "number" ? status : 0;
+}
+
+/** What ends an attempt at a request. */
+export function signalFor({ signal }: OutgoingRequest, info: AttemptInfo): AbortSignal {
+  return either(signal, info.signal);
+}
+
+/**
+ * The same, for who needs none where nothing ends the attempt: a signal of its own costs more than all the rest, and is made
+ * only where time may end it too.
+ */
+export function neededSignalFor(
+  request: OutgoingRequest,
+  info: AttemptInfo & { isTimed?: boolean },
+): AbortSignal | undefined {
+  return info.isTimed === false ? request.signal : signalFor(request, info);
 }
 
 /**

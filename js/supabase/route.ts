@@ -78,6 +78,7 @@ const BEFORE_BUCKET = new Set([
 ]);
 
 function decoded(segment: string): string {
+  if (!segment.includes("%")) return segment;
   try {
     return decodeURIComponent(segment);
   } catch {

@@ -1,4 +1,6 @@
 import { afterEach, expect, test, vi } from "vitest";
+import { RateLimitService } from "../../js/index.ts";
+import { resilientFetch } from "../../js/supabase.ts";
 import { bench, clientFor, headersOf, ok, refused } from "./supabase.support.ts";
 
 afterEach(() => {
@@ -399,4 +401,22 @@ test("the connections of refused answers are given back", async () => {
   expect((await play(resilient(`${project.url}/rest/v1/contacts`))).status).toBe(429);
   const ended = await Promise.all(given.map((response) => response.body?.getReader().read()));
   expect(ended.map((read) => read?.done)).toEqual([true, true, true]);
+});
+
+test.each<[name: string, config: object, own: boolean]>([
+  ["no time ends an attempt, fetch gets the caller's signal or none", {}, false],
+  ["an attempt has its time, fetch gets a signal of ours", { attemptTimeoutMs: 5_000 }, true],
+  ["the call has a deadline, fetch gets a signal of ours", { callDeadlineMs: 5_000 }, true],
+])("where %s", async (_, config, own) => {
+  const sent: (AbortSignal | null | undefined)[] = [];
+  const fetch = async (_input: unknown, init?: RequestInit) => {
+    sent.push(init?.signal);
+    return new Response("[]");
+  };
+  const resilient = resilientFetch(new RateLimitService({ logLevel: "silent", ...config }), { fetch });
+  const { signal } = new AbortController();
+  await resilient("https://db.example.com/rest/v1/contacts");
+  await resilient("https://db.example.com/rest/v1/contacts", { signal });
+  expect(sent.map((each) => each instanceof AbortSignal)).toEqual([own, true]);
+  expect(sent[1] === signal).toBe(!own);
 });
