@@ -14,6 +14,7 @@ use tidegate::limits::LimitsConfig;
 use tidegate::queue::{Line, Terms, Waiter};
 use tidegate::quota::{Policy, Window};
 use tidegate::service::{Admission, Call, Config, Ending, Next, Service};
+use tidegate::slots::SlotsConfig;
 use tidegate::time::{Instant, Span};
 
 // ---- The backoff ---------------------------------------------------------------------------------------------------
@@ -146,4 +147,31 @@ fn the_next_leave_is_that_of_an_ordinary_call_of_the_lane() {
     world.begin_with("call", Options { terms, ..Options::default() });
     assert_eq!(next_leave(&world, limited), Some(at(1_000)));
     assert_eq!(next_leave(&world, free), Some(at(400)));
+}
+
+fn with_one_slot(lease: Option<Span>) -> (Service, Call) {
+    let slots = SlotsConfig { global: Some(1), lease, ..SlotsConfig::default() };
+    let limits = LimitsConfig { slots, max_queue: 1, ..LimitsConfig::default() };
+    let mut service = Service::limited(Config::default(), limits, 0);
+    let lane = service.lane(at(0), 0).expect("room for a lane");
+    (service, Call { terms: Terms { lane, weight: 1, ..Terms::NONE }, ..CALL })
+}
+
+#[test]
+fn a_lease_is_renewed_through_the_service_until_it_has_run_out() {
+    let (mut service, call) = with_one_slot(Some(ms(1_000)));
+    let Admission::Go(permit) = service.begin(at(0), &call) else { panic!("nobody is before it") };
+    assert_eq!(service.renew(at(600), &permit), Some(at(1_600)));
+    assert_eq!(service.renew(at(1_600), &permit), None);
+}
+
+/// A host that does not ask by itself is told to ask.
+#[test]
+fn whoever_waits_for_a_slot_that_came_free_may_be_asked_at_once() {
+    let (mut service, call) = with_one_slot(None);
+    let Admission::Go(permit) = service.begin(at(0), &call) else { panic!("nobody is before it") };
+    assert!(matches!(service.begin(at(0), &call), Admission::Wait { until: None, .. }));
+    assert_eq!(service.poll_timeout(at(10)), None, "nothing comes by the passing of time");
+    service.succeed(at(10), &permit, at(0), call.group, call.terms.lane);
+    assert_eq!(service.poll_timeout(at(10)), Some(at(10)));
 }

@@ -231,6 +231,18 @@ mod tests {
         assert_eq!(concurrency.cap(), None);
     }
 
+    /// Of the fourteen accepts eleven are left: enough to refuse often.
+    #[test]
+    fn accepts_at_a_level_fade_with_each_refusal() {
+        let mut concurrency = Concurrency::new(None);
+        for level in 1..=5 {
+            (0..20).for_each(|_| concurrency.accepted(level));
+        }
+        (0..14).for_each(|_| concurrency.accepted(6));
+        assert_eq!([(); 2].map(|()| concurrency.refused(6, false)), [Blame::Rate, Blame::Level]);
+        assert_eq!(concurrency.cap(), Some(5));
+    }
+
     #[test]
     fn a_cap_is_probed_after_a_calm_and_less_often_after_each_refusal() {
         let mut concurrency = Concurrency::new(Some(5));

@@ -231,6 +231,20 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_is_made_up_for_at_the_least_distance_until_bursts_are_refused() {
+        let mut gate = Gate::new();
+        gate.pass(0.0, 10.0);
+        gate.pass(1.0, 10.0);
+        let next = gate.next(1.0, 10.0);
+        gate.pass(next, 10.0);
+        assert!((gate.next(next, 10.0) - next - 0.07).abs() < 1e-9, "{next}");
+        assert!(!gate.is_even());
+        (0..3).for_each(|_| gate.burst_refused());
+        assert!(gate.is_even());
+        assert!((gate.next(next, 10.0) - next - 0.095).abs() < 1e-9, "{next}");
+    }
+
+    #[test]
     fn with_timers_of_a_minute_an_answer_lets_the_next_one_go() {
         let mut gate = Gate::new();
         gate.pass(0.0, 10.0);

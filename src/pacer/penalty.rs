@@ -204,6 +204,24 @@ mod tests {
         assert_eq!(penalty.walls(), 2);
     }
 
+    /// A short one only where next to nothing is known; one that the server told moves the cost further up.
+    #[test]
+    fn the_cost_follows_the_pauses() {
+        for (cost, seconds, hinted, expected) in [
+            (2.0, 4.0, false, 2.6),
+            (2.0, 4.0, true, 3.4),
+            (2.0, 1.0, true, 1.7),
+            (2.0, 0.5, false, 2.0),
+            (1.0, 0.5, false, 1.0),
+            (0.5, 0.1, false, 0.38),
+        ] {
+            let mut penalty = Penalty::new(false, cost);
+            penalty.paused(seconds, hinted);
+            let found = penalty.cost();
+            assert!((found - expected).abs() < 1e-9, "{seconds} after {cost}, hinted {hinted}: {found}");
+        }
+    }
+
     #[test]
     fn a_door_that_is_shut_shortly_teaches_nothing() {
         let meter = Meter::new();

@@ -246,6 +246,43 @@ mod tests {
     }
 
     #[test]
+    fn the_ceiling_is_news_once_a_window_after_an_accept_and_without_a_refusal() {
+        for (accepted, refused, expected) in
+            [(true, None, News::Ceiling), (false, None, News::Nothing), (true, Some(8.0), News::Nothing)]
+        {
+            let (mut meter, mut policy) = (Meter::new(), Policy::new(0.0));
+            let told = |meter: &Meter, policy: &mut Policy, now| {
+                policy.told(now, said(100, 10_000, 99, 0), 1, true, meter)
+            };
+            told(&meter, &mut policy, 0.0);
+            if accepted {
+                meter.accept(0.0, 0.1);
+            }
+            if let Some(now) = refused {
+                policy.refused(now, &meter);
+            }
+            let news = [9.0, 10.0, 11.0].map(|now| told(&meter, &mut policy, now));
+            assert_eq!(news, [News::Nothing, expected, News::Nothing], "{accepted} {refused:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_refusal_calm_windows_give_only_a_part_of_the_margin_back() {
+        let meter = Meter::new();
+        let mut policy = Policy::new(0.0);
+        let mut share_after = |windows: std::ops::Range<u32>| {
+            for window in windows {
+                policy.told(f64::from(10 * window), said(100, 10_000, 99, 0), 1, true, &meter);
+            }
+            let share = policy.ceiling(&meter) / policy.rate();
+            policy.refused(0.0, &meter);
+            share
+        };
+        let lost = share_after(0..1) - share_after(1..9);
+        assert!((lost - 0.008).abs() < 1e-9, "{lost}");
+    }
+
+    #[test]
     fn nothing_left_of_a_long_window_waits_for_the_next_one() {
         let (meter, gate) = (Meter::new(), Gate::new());
         let mut policy = Policy::new(0.0);

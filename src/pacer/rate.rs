@@ -518,6 +518,23 @@ mod tests {
         assert!(rate.get() <= 50.0, "{}", rate.get());
     }
 
+    /// What went before the first of several refusals was noticed is none of their share.
+    #[test]
+    fn only_what_went_after_the_first_refusal_counts_for_the_next() {
+        let (meter, penalty) = (Meter::new(), Penalty::new(false, 0.0));
+        for (number, expected) in [(7, 0.94), (8, 0.75)] {
+            let mut rate = Rate::known(50.0, f64::INFINITY);
+            rate.begin(meter.mark(0.0));
+            let loss = Loss { now: 0.1, burst: false, uneven: false, reacted: 7 };
+            rate.refused(loss, &meter, &penalty);
+            let before = rate.get();
+            (0..10).for_each(|_| rate.outcome(number, false));
+            rate.refused(Loss { now: 0.2, ..loss }, &meter, &penalty);
+            let share = rate.limit().map(|limit| limit / before);
+            assert!(share.is_some_and(|share| (share - expected).abs() < 1e-9), "{number}: {share:?}");
+        }
+    }
+
     #[test]
     fn the_upper_share_is_wilsons() {
         // Ten of twenty, one standard deviation: 0.5 and 0.109 above.

@@ -1,7 +1,8 @@
 // The core: cargo-mutants (https://mutants.rs), by room, each with the tests that concern it.
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { ask, root, run, StepError } from "../../js/steps.mjs";
+import { byFile } from "./evidence.mjs";
 
 /**
  * Which tests run for a mutant of which files: first the unit tests and the few that find most, then, for what they
@@ -33,7 +34,7 @@ const ROOMS = [
     first: ["edges", "classify"],
     others: ["advertised", "service"],
   },
-  { name: "pacer", files: /^src\/pacer\/\w+\.rs$/, first: ["edges"], others: ["pacer", "bulk"] },
+  { name: "pacer", files: /^src\/pacer\/\w+\.rs$/, first: ["pacer"], others: ["edges", "bulk"] },
   { name: "bulk", files: /^src\/bulk\/\w+\.rs$/, first: ["edges", "bulk"], others: ["pacer"] },
 ];
 
@@ -45,6 +46,12 @@ const OUTCOMES = {
 };
 
 const folder = path.join(root, "target", "mutants");
+
+/** What a build of the core and its tests reads. */
+const SOURCES = ["Cargo.toml", "Cargo.lock", ".cargo", "src", "tests", "benches", "fuzz"];
+
+/** The sources that are changed: one copy for all runs, because one at another place would be built from its beginning. */
+const tree = path.join(folder, "tree");
 
 const ENVIRONMENT = {
   CARGO_TARGET_DIR: process.env.CARGO_TARGET_DIR ?? path.join(folder, "build"),
@@ -61,7 +68,9 @@ export async function list() {
     );
   }
   const { stdout } = await run("listing the mutants of src/", "cargo", ["mutants", "--list", "--json"]);
-  return Promise.all(JSON.parse(stdout).map(describe));
+  const all = await Promise.all(JSON.parse(stdout).map(describe));
+  for (const { name } of all) names.add(name);
+  return all;
 }
 
 export const versions = () => ({
@@ -75,6 +84,7 @@ export const shard = (mutants, part, parts) => mutants.filter((_, index) => inde
 
 /** Runs these mutants and says how each ended: `{ ...mutant, status }`. */
 export async function test(mutants) {
+  await copySources();
   const results = [];
   for (const room of ROOMS) {
     const chosen = mutants.filter(({ file }) => room.files.test(file));
@@ -84,6 +94,20 @@ export async function test(mutants) {
   if (left.length > 0)
     throw new StepError(`${left[0].file} is in none of the rooms of tests/mutants/rust.mjs`);
   return results;
+}
+
+/** What git knows of or would add, as it is now. */
+async function copySources() {
+  const files = ask("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", ...SOURCES);
+  await rm(tree, { recursive: true, force: true });
+  for (const file of new Set(files.split("\0").filter(Boolean))) {
+    await mkdir(path.dirname(path.join(tree, file)), { recursive: true });
+    await copyFile(path.join(root, file), path.join(tree, file)).catch(unlessDeleted);
+  }
+}
+
+function unlessDeleted(error) {
+  if (error.code !== "ENOENT") throw error;
 }
 
 async function testRoom({ name, first, others }, mutants) {
@@ -98,26 +122,30 @@ async function testWith(tests, name, mutants) {
   const output = path.join(folder, name);
   await rm(output, { recursive: true, force: true });
   await mkdir(output, { recursive: true });
-  const config = path.join(output, "config.toml");
-  await writeFile(config, await configFor(mutants));
+  await leaveOut(mutants, path.join(output, "mutants.out"));
   const chosen = ["--lib", ...tests.flatMap((test) => ["--test", test])];
   const nextest = ["--config-file", path.join(root, "tests", "mutants", "nextest.toml"), ...chosen];
+  const files = [...byFile(mutants).keys()].flatMap((file) => ["--file", file]);
+  const options = [...files, "--iterate", "--output", output, "--caught", "--colors", "never"];
   await run(
     `${mutants.length} mutants, ${name}`,
     "cargo",
-    ["mutants", "--config", config, "--output", output, "--caught", "--colors", "never", "--", ...nextest],
+    [...["mutants", "--in-place", "--dir", tree], ...options, "--", ...nextest],
     { env: ENVIRONMENT, mayFail: true },
   );
   return outcomes(path.join(output, "mutants.out", "outcomes.json"), mutants);
 }
 
-/** The configuration of the repository, with what is wanted: by file too, because cargo-mutants lets no name leave out a field. */
-async function configFor(mutants) {
-  const ours = await readFile(path.join(root, ".cargo", "mutants.toml"), "utf8");
-  const globs = new Set(mutants.map(({ file }) => file));
-  const names = mutants.map(({ name }) => `^${escaped(name)}$`);
-  return `${ours}\nexamine_globs = ${JSON.stringify([...globs])}\nexamine_re = ${JSON.stringify(names)}\n`;
+/** All others count as caught already. By expressions for names cargo-mutants would still run those that delete a field. */
+async function leaveOut(mutants, output) {
+  const others = new Set(names);
+  for (const { name } of mutants) others.delete(name);
+  await mkdir(output);
+  await writeFile(path.join(output, "previously_caught.txt"), [...others, ""].join("\n"));
 }
+
+/** Of all mutants, since `list`. */
+const names = new Set();
 
 async function outcomes(file, mutants) {
   const report = await readFile(file, "utf8").then(JSON.parse, () => ({ outcomes: [] }));
@@ -148,5 +176,3 @@ function linesOf(file) {
     );
   return read.get(file);
 }
-
-const escaped = (text) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
