@@ -64,7 +64,8 @@ describe("a storage that is full", () => {
       noteOf("a", 5_000),
       noteOf("a", 8_192),
     ]);
-    expect((await journal.list()).map(({ id }) => id)).toEqual(["a"]);
+    await journal.write({ job: jobOf("a", { updatedAt: 9 }) });
+    expect((await journal.list()).map(({ id, updatedAt }) => [id, updatedAt])).toEqual([["a", 9]]);
   });
 
   it("tells the next page that the job is incomplete, until that is settled", async () => {

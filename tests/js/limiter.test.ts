@@ -660,6 +660,8 @@ describe("without the core", () => {
     expect(() => limiter.tryAcquire()).toThrow(/Limits cannot be checked/);
     expect(limiter.count()).toBe(0);
     expect(limiter.snapshot()).toEqual({ version: 1, keys: [] });
+    limiter.reset("k");
+    expect(limiter.snapshot()).toEqual({ version: 1, keys: [] });
     limiter.reset();
     limiter.dispose();
   });

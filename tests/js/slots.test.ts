@@ -270,6 +270,17 @@ describe("a lease", () => {
     expect(lease.renew()).toBe(false);
   });
 
+  it("that is renewed is still held when others are taken after its first end", async () => {
+    const { slots, host } = bench({ global: 3, leaseMs: MINUTE });
+    const lease = await slots.acquire();
+    await host.advance(MINUTE - 1);
+    expect(lease.renew()).toBe(true);
+    await host.advance(SECOND);
+    await slots.acquire();
+    expect(lease.renew()).toBe(true);
+    expect(slots.inFlight()).toBe(2);
+  });
+
   it("that has ended is not renewed: neither released nor run out, even when nobody has taken the slot", async () => {
     const { slots, host } = bench({ global: 2, leaseMs: MINUTE });
     const released = await slots.acquire();
