@@ -16,21 +16,23 @@ export type StopReason = "aborted" | "deadline" | "timeout";
 /** One attempt, as its operation sees it. A signal costs as much as several calls, so it is made when it is read. */
 export class Attempt implements AttemptInfo {
   readonly attempt: number;
-  /**
-   * Whether more than the caller's signal may end it.
-   * @internal
-   */
-  readonly isTimed: boolean;
   readonly #call: Call;
   #controller: AbortController | null = null;
   #stopped: { reason: unknown } | null = null;
   #ended = false;
   #unfollow: (() => void) | null = null;
 
-  constructor(call: Call, isTimed = false) {
+  constructor(call: Call) {
     this.#call = call;
     this.attempt = call.attempt;
-    this.isTimed = isTimed;
+  }
+
+  /**
+   * Whether more than the caller's signal may end it.
+   * @internal
+   */
+  get isTimed(): boolean {
+    return false;
   }
 
   get retries(): number {
@@ -69,6 +71,12 @@ export class Attempt implements AttemptInfo {
   }
 }
 
+class TimedAttempt extends Attempt {
+  override get isTimed(): boolean {
+    return true;
+  }
+}
+
 /**
  * Lets the operation make an attempt that may be ended early: by the caller's signal, by the call's deadline, after
  * `timeoutMs` (NaN: never). Never rejects. `over` is called when the operation has settled, which may be later, or when it
@@ -87,7 +95,8 @@ export function boundedAttempt<T>(
       over?.();
       return resolve({ thrown: true, value: abortReason(signal), stopped: "aborted" });
     }
-    const attempt = new Attempt(call, !Number.isNaN(timeoutMs) || !Number.isNaN(call.deadline));
+    const isTimed = !Number.isNaN(timeoutMs) || !Number.isNaN(call.deadline);
+    const attempt = isTimed ? new TimedAttempt(call) : new Attempt(call);
     const release: (() => void)[] = [];
     const settle = (brought: Brought): void => {
       for (const free of release.splice(0)) free();

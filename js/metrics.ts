@@ -7,16 +7,27 @@ type Names = Pick<CallContext, "resourceName" | "operation">;
 export class Groups {
   readonly #numbers = new Map<string | undefined, Map<string | undefined, number>>();
   readonly #names: Names[] = [];
+  /** The last ones that were asked for: most calls are like the one before. */
+  #resourceName: string | undefined;
+  #operation: string | undefined;
+  #number = 0;
 
   numberOf({ resourceName, operation }: Names): number {
-    if (resourceName === undefined && operation === undefined) return 0;
-    const operations = this.#numbers.get(resourceName);
-    return operations?.get(operation) ?? this.#add(resourceName, operation);
+    if (resourceName === this.#resourceName && operation === this.#operation) return this.#number;
+    this.#resourceName = resourceName;
+    this.#operation = operation;
+    this.#number = this.#find(resourceName, operation);
+    return this.#number;
   }
 
   /** In the order of their numbers; the last one, where the bound is reached, stands for all further pairs. */
   names(): Names[] {
     return this.#names;
+  }
+
+  #find(resourceName: string | undefined, operation: string | undefined): number {
+    if (resourceName === undefined && operation === undefined) return 0;
+    return this.#numbers.get(resourceName)?.get(operation) ?? this.#add(resourceName, operation);
   }
 
   #add(resourceName: string | undefined, operation: string | undefined): number {

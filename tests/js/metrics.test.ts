@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { CallStats, RateLimitConfig } from "../../js/types.ts";
+import type { CallContext, CallStats, RateLimitConfig } from "../../js/types.ts";
 import { type Bench, bench, ended, refusal, rejection, script } from "./support/service.ts";
 
 const NONE = { count: 0, p50Ms: 0, p95Ms: 0, p99Ms: 0, maxMs: 0 };
@@ -179,6 +179,20 @@ describe("durations", () => {
 });
 
 describe("groups", () => {
+  it("are those of each call, whichever one came before", async () => {
+    const { service } = bench();
+    const call = (context?: CallContext) => service.executeWithRetry(async () => 1, context);
+    const create = { resourceName: "contacts", operation: "create" };
+    for (const context of [create, {}, create, undefined, { resourceName: "contacts" }, {}, create])
+      await call(context);
+    const { calls, groups } = service.getMetrics();
+    expect(calls).toBe(7);
+    expect(groups.map(({ operation, calls }) => [operation, calls])).toEqual([
+      ["create", 3],
+      [undefined, 1],
+    ]);
+  });
+
   it("are counted by resource name and operation, in the order in which they were first seen", async () => {
     const { service, host } = bench({ maxRetries: 0, sharedCooldown: false });
     await service.executeWithRetry(async () => 1, { resourceName: "contacts", operation: "create" });
