@@ -106,23 +106,20 @@ function awokeWell({ wentOnAfterMs, awakeMs, optimumMs, worstSecond }) {
   return wentOnAfterMs < 5_000 && awakeMs < 1.35 * optimumMs && worstSecond < 4 * RATE;
 }
 
-/** The page stands still, its connections die, the clock jumps, and it goes on. */
+/** What a page sees of a sleep: its connections die, and the clock jumps. That it stands still too is in tests/faults/life.mjs. */
 async function sleeps(stage, order, gateway, { monotonic }) {
   const { page, context } = await stage.open();
   try {
     await page.evaluate(movableClock, monotonic);
-    const cdp = await context.newCDPSession(page);
     const started = performance.now();
     await begin(page, order);
     await sent(page, order.rows.count / 4);
-    await cdp.send("Page.setWebLifecycleState", { state: "frozen" });
     await context.setOffline(true);
     await delay(3_000);
     const { imported } = await stage.peopleOf(order.rows.run).then(({ rows }) => ({ imported: rows }));
     await page.evaluate((ms) => globalThis.jump(ms), ASLEEP_MS);
     await context.setOffline(false);
     const awake = performance.now();
-    await cdp.send("Page.setWebLifecycleState", { state: "active" });
     await until(async () => (await stage.peopleOf(order.rows.run)).rows > imported, 60_000, 20);
     const wentOnAfterMs = Math.round(performance.now() - awake);
     const report = await ended(page);
