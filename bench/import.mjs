@@ -19,10 +19,10 @@ const [, out] = at < 0 ? [] : given.splice(at, 2);
 const run = await describeRun(["tidegate"], { rustc: ask("rustc", "--version")?.split(" ")[1] });
 const simulated = await simulate(given);
 const data = { ...run, method: METHOD, ...simulated, real: await realImports() };
-data.targets = data.lines.map(({ section, name, missed }) => ({
-  title: `${section}: ${name}`,
-  reached: !missed,
-}));
+data.targets = data.lines.map(({ section, name, missed, pacer, target }) => {
+  const found = `${pacer.ratio.toFixed(3)}, ${(100 * pacer.refusedPerRow).toFixed(2)} %`;
+  return { title: `${section}: ${name}: ${found}, to be reached ${target}`, reached: !missed };
+});
 await publish("import", render(data), data, out);
 
 /** Runs the simulation, whose own tables go to stderr: what is printed in the end is made from its data. */
