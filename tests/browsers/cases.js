@@ -73,7 +73,8 @@ const CASES = [
     when: "ready",
     async run() {
       const Refused = new Proxy(WebAssembly.Module, {
-        construct() {
+        construct(Module, [bytes]) {
+          if (bytes.byteLength <= 4_096) return new Module(bytes);
           throw new RangeError("The buffer is too large to be compiled on the main thread.");
         },
       });
