@@ -569,8 +569,9 @@ proptest! {
         let report = run(&trial, &Paced::cold);
         prop_assert!(report.finished, "{report:?}");
         prop_assert_eq!(report.missing, 0);
-        prop_assert!(report.storm <= 130, "{} refusals in a second", report.storm);
         prop_assert!(report.max_in_flight <= 100);
+        // What is in flight when the door shuts, and what takes the places of answers that were on their way back by then.
+        prop_assert!(report.storm <= 200, "{} refusals in a second", report.storm);
     }
 
     /// Whatever outcomes come, in whatever order, at whatever times, with whatever headers: rates stay numbers, waits end,
