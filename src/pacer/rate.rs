@@ -535,6 +535,33 @@ mod tests {
         }
     }
 
+    /// A pause that a hint asked for says little about the limit, where one is remembered.
+    #[test]
+    fn after_a_hint_the_rate_is_kept_where_a_limit_is_remembered() {
+        let (meter, penalty) = (Meter::new(), Penalty::new(false, 0.0));
+        let fallen = 0.5 * (1.0 + 0.1 / 4.0 + 0.005);
+        for (held, remembered, share) in
+            [(1.0, 50.0, 0.985), (0.3, 50.0, fallen), (1.0, 0.0, fallen), (0.0, 0.0, fallen)]
+        {
+            let rate = Rate { remembered, ..Rate::known(50.0, f64::INFINITY) };
+            let measured = rate.measure(1.0, held, 0.1, &meter, &penalty);
+            assert!((measured - share * rate.get()).abs() < 1e-9, "{held} {remembered}: {measured}");
+        }
+    }
+
+    #[test]
+    fn the_dearer_a_refusal_the_later_the_next() {
+        for (agreed, cost, expected) in
+            [(1, 1.4, 35.0), (1, 30.0, 600.0), (1, 60.0, 900.0), (0, 1.4, 8.4), (0, 30.0, 180.0)]
+        {
+            let mut rate = Rate::known(50.0, f64::INFINITY);
+            rate.agreed = agreed;
+            rate.plan(&Penalty::new(false, cost));
+            let Curve::Cubic { climb, .. } = rate.curve else { panic!("{:?}", rate.curve) };
+            assert!((climb - expected).abs() < 1e-9, "{agreed} {cost}: {climb}");
+        }
+    }
+
     #[test]
     fn the_upper_share_is_wilsons() {
         // Ten of twenty, one standard deviation: 0.5 and 0.109 above.
