@@ -90,10 +90,12 @@ function countsOf(found) {
 function replaced(before, row, found) {
   const again = new Set(found.map(keyOf));
   const kept = before.survivors.filter((one) => !again.has(keyOf({ ...one, file: row.file })));
+  // Not those that were run: a line may hold another that is called the same, and was caught before.
+  const gone = before.survivors.length - kept.length;
   return {
     ...before,
     commit: row.commit,
-    caught: before.caught + row.caught,
+    caught: before.caught + Math.max(0, gone - row.missed - row.timeout - row.unviable),
     missed: kept.length + row.missed,
     timeout: before.timeout + row.timeout,
     unviable: before.unviable + row.unviable,
