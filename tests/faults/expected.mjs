@@ -109,6 +109,19 @@ function waitFor(hintMs, retries) {
   return [least, most + 2 * retries];
 }
 
+/** In words, where what happened is not what was expected. `guarded` is what the call brought. */
+export function differences({ outcome, attempts, requests, effects }, expected, guarded) {
+  return [
+    !expected.outcomes.includes(outcome) &&
+      `ended as ${outcome}, not ${expected.outcomes.join(" or ")}: ${JSON.stringify(guarded).slice(0, 300)}`,
+    !within(expected.attempts, attempts) && `${attempts} attempts, not ${expected.attempts.join(" to ")}`,
+    requests > attempts * expected.hops + expected.lookups && `${requests} requests for ${attempts} attempts`,
+    !within(expected.effects, effects) && `done ${effects} times, not ${expected.effects.join(" to ")}`,
+  ].filter((text) => text !== false);
+}
+
+export const within = ([least, most], value) => value >= least && value <= most;
+
 function afterTrouble(fault, way, given, state) {
   const ends = fault.kind.startsWith("stalled")
     ? "timeout"
